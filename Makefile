@@ -1,0 +1,14 @@
+# The two commands of this project. Both do all set-up on a machine with git, make and python3.
+#
+#   make run    the console, open on a practice fleet of real nginx nodes on this machine
+#   make test   everything that is checked: style, types, layers, shell, and the tests
+
+.PHONY: run test
+
+run:
+	@sh scripts/setup.sh run
+	@.venv/bin/kome-tui lab
+
+test:
+	@sh scripts/setup.sh test
+	@sh scripts/checks.sh

@@ -1,0 +1,109 @@
+"""Opens the console: on the operator's fleet, or on a practice fleet of its own."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kome_tui.cli.options import LAB_FLEET, NO_TOPOLOGY, Options
+from kome_tui.cli.output import is_interactive, say
+from kome_tui.errors import LabError, UsageError
+from kome_tui.topology.load import packaged_file
+
+LAB_READY_S = 30.0
+LAB_STOP_S = 15.0
+
+
+def open_console(options: Options) -> int:
+    """Open the console on the operator's topology, or offer what to do without one."""
+    if options.find_topology() is None:
+        if not is_interactive():
+            raise UsageError(NO_TOPOLOGY)
+        return _offer(options)
+    topology, path = options.load(touches_network=True)
+
+    from kome_tui.fleet.fleet import Fleet
+    from kome_tui.session import Session
+    from kome_tui.ui.app import KomeApp
+
+    session = Session(
+        topology,
+        str(path),
+        Fleet(topology, options.ssh_config),
+        is_lab=topology.fleet == LAB_FLEET,
+        read_only=options.read_only,
+    )
+    KomeApp(session).run()
+    return 0
+
+
+def open_on_lab(options: Options, directory: Path | None, nodes: int) -> int:
+    """Start a practice fleet, open the console on it, and end the fleet with the console."""
+    with _folder(directory) as folder, _lab(folder, nodes):
+        return open_console(
+            Options(folder / "topology.yaml", folder / "ssh_config", options.read_only)
+        )
+
+
+@contextmanager
+def _folder(directory: Path | None) -> Iterator[Path]:
+    if directory is not None:
+        yield directory
+        return
+    with tempfile.TemporaryDirectory(prefix="kome-lab-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _lab(folder: Path, nodes: int) -> Iterator[None]:
+    """A lab in a process of its own; ended, and waited for, whatever happens in between."""
+    command = [sys.executable, "-m", "kome_tui.lab", "--dir", str(folder), "--nodes", str(nodes)]
+    say("starting the practice fleet")
+    with tempfile.TemporaryFile("w+") as errors:
+        lab = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            # Ctrl-C in the terminal is the console's: the lab ends when the console does.
+            start_new_session=True,
+        )
+        try:
+            assert lab.stdout is not None
+            if lab.stdout.readline().strip() != "ready":
+                lab.wait(LAB_STOP_S)
+                errors.seek(0)
+                last = errors.read().strip().splitlines()[-1:] or ["it said nothing"]
+                raise LabError(f"the practice fleet did not start: {last[0]}")
+            yield
+        finally:
+            lab.send_signal(signal.SIGTERM)
+            lab.wait(LAB_STOP_S)
+
+
+def _offer(options: Options) -> int:
+    """Without a topology: the lab, a copy of the example, or a file."""
+    say("There is no topology.yaml yet. What now?")
+    say("  1  try the practice fleet on this machine")
+    say("  2  write a copy of the example to ./topology.yaml, to edit")
+    say("  3  open a file")
+    print("1, 2, 3, or enter to leave: ", end="", file=sys.stderr, flush=True)
+    match sys.stdin.readline().strip():
+        case "1":
+            return open_on_lab(options, None, 11)
+        case "2":
+            target = Path("topology.yaml")
+            shutil.copyfile(packaged_file("topology.yaml"), target)
+            say(f"{target} is written: put in your own addresses, then `kome-tui check`")
+            return 0
+        case "3":
+            print("file: ", end="", file=sys.stderr, flush=True)
+            named = Path(sys.stdin.readline().strip())
+            return open_console(Options(named, options.ssh_config, options.read_only))
+        case _:
+            return 0

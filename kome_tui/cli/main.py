@@ -1,0 +1,52 @@
+"""Runs the command line and turns every error into one clear line and an exit code."""
+
+import os
+import sys
+
+import typer
+from typer.exceptions import TyperException
+
+from kome_tui.cli.app import app
+from kome_tui.cli.output import say, write_json
+from kome_tui.errors import KomeError
+
+INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of `kome-tui`. Ends the process; no traceback unless KOME_DEBUG=1."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: list[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        result = app(argv, prog_name="kome-tui", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except typer.Exit as ended:
+        return ended.exit_code
+    except TyperException as error:
+        return _fail(argv, error.format_message(), 2)
+    except (typer.Abort, KeyboardInterrupt):
+        return _fail(argv, "interrupted", INTERRUPTED)
+    except KomeError as error:
+        if os.environ.get("KOME_DEBUG") == "1":
+            raise
+        return _fail(argv, str(error), error.exit_code)
+    except BrokenPipeError:
+        # The reader has gone (`| head`): not an error. Keep the interpreter from flushing again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        # The one place where a bug becomes a line instead of a traceback.
+        if os.environ.get("KOME_DEBUG") == "1":
+            raise
+        bug = f"a bug in kome-tui: {type(error).__name__}: {error} (KOME_DEBUG=1 shows where)"
+        return _fail(argv, bug, 1)
+
+
+def _fail(argv: list[str], line: str, code: int) -> int:
+    say(line)
+    if "--json" in argv:
+        write_json({"error": line})
+    return code

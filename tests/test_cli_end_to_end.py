@@ -1,0 +1,223 @@
+"""The command line on a practice fleet: from bare nodes to a push, and every rehearsed failure."""
+
+import re
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kome_tui.lab.faults import FAULTS
+from tests.command_line import Ran, kome_tui
+from tests.contract import PlanAnswer, ProbeAnswer, PushAnswer, StatusAnswer, TriageAnswer
+from tests.lab_fixture import RunningLab, lab_process
+
+FOUND_WITHIN_S = 5.0
+
+
+class Fleet:
+    """The command line, pointed at one lab."""
+
+    def __init__(self, lab: RunningLab, folder: Path) -> None:
+        self.lab = lab
+        self.folder = folder
+        self.topology = lab.topology
+
+    def run(self, *arguments: str | Path) -> Ran:
+        chosen = ("-t", self.topology, "--ssh-config", self.lab.ssh_config)
+        return kome_tui(*chosen, *arguments, cwd=self.folder)
+
+    def deploy(self, *arguments: str) -> tuple[int, PushAnswer]:
+        ran = self.run("deploy", "--json", *arguments)
+        return ran.code, PushAnswer.model_validate_json(ran.out)
+
+    def triage(self, *arguments: str) -> tuple[int, TriageAnswer]:
+        ran = self.run("triage", "--json", *arguments)
+        return ran.code, TriageAnswer.model_validate_json(ran.out)
+
+
+@pytest.fixture(scope="module")
+def bare_lab(tmp_path_factory: pytest.TempPathFactory, own_home: Path) -> Iterator[RunningLab]:
+    """Eleven nodes that serve only their original page yet."""
+    with lab_process(tmp_path_factory.mktemp("bare")) as lab:
+        yield lab
+
+
+@pytest.fixture
+def fleet(practice_lab: RunningLab, tmp_path: Path) -> Fleet:
+    """A lab on which everything is deployed."""
+    made = Fleet(practice_lab, tmp_path)
+    code, _ = made.deploy()
+    assert code == 0
+    return made
+
+
+def test_from_bare_nodes_to_committed_to_unchanged(bare_lab: RunningLab, tmp_path: Path) -> None:
+    fleet = Fleet(bare_lab, tmp_path)
+    planned = fleet.run("plan", "--json")
+    plans = PlanAnswer.model_validate_json(planned.out).nodes
+    assert planned.code == 3
+    assert len(plans) == 11
+    assert all(plan.changed and plan.live is None for plan in plans.values())
+
+    code, first = fleet.deploy()
+    assert code == 0
+    assert first.result == "ok"
+    assert list(first.outcomes().values()) == ["committed"] * 11
+
+    code, second = fleet.deploy()
+    assert code == 0
+    assert list(second.outcomes().values()) == ["unchanged"] * 11
+    assert {name: seen.release for name, seen in second.nodes.items()} == {
+        name: plan.wanted for name, plan in plans.items()
+    }
+    assert fleet.run("plan").code == 0
+
+
+def test_rollback_goes_to_original_and_forward_again(bare_lab: RunningLab, tmp_path: Path) -> None:
+    fleet = Fleet(bare_lab, tmp_path)
+    fleet.deploy()
+    ran = fleet.run("rollback", "node-04", "--to", "original", "--yes", "--json")
+    back = PushAnswer.model_validate_json(ran.out)
+    assert ran.code == 0
+    assert back.outcomes() == {"node-04": "committed"}
+    assert back.nodes["node-04"].release == "original"
+    code, again = fleet.deploy("node-04")
+    assert code == 0
+    assert again.outcomes() == {"node-04": "committed"}
+
+
+def test_rollback_without_yes_and_without_a_terminal_is_refused(fleet: Fleet) -> None:
+    ran = fleet.run("rollback", "node-04")
+    assert ran.code == 3
+    assert "--yes" in ran.err
+
+
+def test_read_only_refuses_every_change(fleet: Fleet) -> None:
+    for command in (["deploy"], ["rollback", "--yes"]):
+        ran = fleet.run("--read-only", *command)
+        assert ran.code == 3
+        assert "--read-only" in ran.err
+
+
+def test_status_holds_to_the_contract(fleet: Fleet) -> None:
+    ran = fleet.run("status", "--json")
+    status = StatusAnswer.model_validate_json(ran.out)
+    assert ran.code == 0
+    assert len(status.nodes) == 11
+    assert {node.ssh for node in status.nodes.values()} == {"ok"}
+    assert {node.nginx for node in status.nodes.values()} == {"serving"}
+    assert {upstream.state for upstream in status.upstreams.values()} == {"up"}
+    assert set(status.upstreams["okome"].from_) == {"operator", "kome"}
+    for node in status.nodes.values():
+        assert node.release.live == node.release.wanted
+        assert (node.cache.hit_rate is None) == (node.cache.why is not None)
+
+
+def test_probe_holds_to_the_contract(fleet: Fleet) -> None:
+    ran = fleet.run("probe", "--tokens", "32", "--json")
+    probe = ProbeAnswer.model_validate_json(ran.out)
+    assert ran.code == 0, ran.out
+    assert list(probe.paths) == ["frontend", "okome", "gpu"]
+    for path in probe.paths.values():
+        assert path.ok
+        assert path.tokens == 32
+        assert not path.buffered
+        assert path.gzip is not None
+        assert not path.gzip.buffered
+        assert path.arrivals_ns == sorted(path.arrivals_ns)
+
+
+def test_probe_of_a_node_and_of_a_url(fleet: Fleet) -> None:
+    url = f"http://{_address(fleet, 'okome')}"
+    ran = fleet.run("probe", "node-03", url, "--tokens", "8", "--json")
+    probe = ProbeAnswer.model_validate_json(ran.out)
+    assert list(probe.paths) == ["node-03", url]
+    assert all(path.ok for path in probe.paths.values())
+
+
+@pytest.mark.parametrize("code", list(FAULTS))
+def test_a_rehearsed_failure_is_found_first_and_gone_after_healing(fleet: Fleet, code: str) -> None:
+    assert fleet.triage()[1].verdict == "healthy"
+    fleet.run("lab", "break", code, "--dir", fleet.lab.directory)
+    try:
+        started = time.monotonic()
+        exit_code, found = fleet.triage()
+        took_s = time.monotonic() - started
+    finally:
+        healed = fleet.run("lab", "heal", "--dir", fleet.lab.directory)
+    assert exit_code == 1
+    assert found.codes()[0] == code
+    assert found.verdict in ("degraded", "outage")
+    assert took_s <= FOUND_WITHIN_S
+    assert healed.code == 0
+    exit_code, after = fleet.triage()
+    assert exit_code == 0, after
+    assert after.verdict == "healthy"
+
+
+def test_the_way_around_is_told_only_once_it_was_tried(fleet: Fleet) -> None:
+    fleet.run("lab", "break", "partition-frontend-okome", "--dir", fleet.lab.directory)
+    try:
+        _, found = fleet.triage("--no-probe")
+    finally:
+        fleet.run("lab", "heal", "--dir", fleet.lab.directory)
+    told = " ".join(found.findings[0].guidance)
+    assert f"http://{_address(fleet, 'okome')}" in told
+    assert re.search(r"tried \d+ s ago from this laptop: 200", told)
+
+
+def test_a_port_that_another_process_holds_leaves_the_old_release_serving(fleet: Fleet) -> None:
+    _, before = fleet.deploy()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        fleet.topology = _with_port(fleet, "node-05", other.getsockname()[1])
+        code, report = fleet.deploy()
+    assert code in (1, 3)
+    seen = report.nodes["node-05"]
+    assert seen.outcome in ("refused", "rolled-back")
+    assert "Address already in use" in (seen.reason or "")
+    assert {name: node.release for name, node in report.nodes.items()} == {
+        name: node.release for name, node in before.nodes.items()
+    }
+    fleet.topology = fleet.lab.topology
+    assert set(fleet.deploy()[1].outcomes().values()) == {"unchanged"}
+
+
+def test_drift_is_refused_until_it_is_accepted(fleet: Fleet) -> None:
+    fleet.run("lab", "break", "config-drift", "--dir", fleet.lab.directory)
+    try:
+        code, report = fleet.deploy()
+        assert code == 3
+        assert report.outcomes()["kome"] == "refused"
+        assert set(report.outcomes().values()) == {"refused", "unchanged"}
+        planned = PlanAnswer.model_validate_json(fleet.run("plan", "kome", "--json").out)
+        assert planned.nodes["kome"].drift is True
+        assert planned.nodes["kome"].diff
+        code, report = fleet.deploy("--accept-drift")
+        assert code == 0
+        assert report.outcomes()["kome"] == "committed"
+    finally:
+        fleet.run("lab", "heal", "--dir", fleet.lab.directory)
+    assert set(fleet.deploy()[1].outcomes().values()) == {"unchanged"}
+
+
+def _address(fleet: Fleet, upstream: str) -> str:
+    from kome_tui.topology.load import load
+    from kome_tui.topology.model import UpstreamName
+
+    return str(load(fleet.topology).endpoint(UpstreamName(upstream)))
+
+
+def _with_port(fleet: Fleet, node: str, port: int) -> Path:
+    """A copy of the topology in which nginx of `node` listens somewhere else."""
+    from kome_tui.topology.load import load
+
+    was = load(fleet.lab.topology).http_of(node).port
+    copy = fleet.folder / "moved.yaml"
+    text = fleet.lab.topology.read_text()
+    assert text.count(f"port: {was}\n") == 1
+    copy.write_text(text.replace(f"port: {was}\n", f"port: {port}\n"))
+    return copy

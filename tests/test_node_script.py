@@ -1,0 +1,469 @@
+"""The node script's push, on a real nginx: what is accepted, refused, kept and taken back."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kome_tui.errors import UsageError
+from kome_tui.fleet.script import node_script
+from kome_tui.topology.model import Layout
+from tests.node_machine import Machine, Shell, parsed
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    try:
+        made.start_nginx()
+        yield made
+    finally:
+        made.close()
+
+
+# ---------------------------------------------------------------- the file
+
+
+def test_layout_fills_the_header() -> None:
+    script = node_script(Layout(state="/srv/kome", listen="192.168.86.20"), port=8080)
+    header = script.partition("# --- end of the layout ---")[0].splitlines()
+    assert "STATE=/srv/kome" in header
+    assert "ADDRESS=192.168.86.20" in header
+    assert "PORT=8080" in header
+    assert "KOME_TEST=0" in header
+
+
+def test_state_inside_the_archived_folder_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"inside layout\.etc"):
+        node_script(Layout(etc="/srv/nginx", state="/srv/nginx/kome"))
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shellcheck_finds_nothing(tmp_path: Path) -> None:
+    script = tmp_path / "kome-node"
+    script.write_text(node_script(Layout()))
+    done = subprocess.run(["shellcheck", "-s", "sh", script], capture_output=True, text=True)
+    assert done.stdout == ""
+
+
+# ---------------------------------------------------------------- the whole story, in each shell
+
+
+@pytest.mark.parametrize("shell", ["dash", "busybox", "bash"])
+def test_push_confirm_cancel_and_roll_back(tmp_path: Path, shell: Shell) -> None:
+    machine = Machine(tmp_path, shell)
+    try:
+        machine.start_nginx()
+        one, two = machine.release("one"), machine.release("two")
+        machine.push(one, "t1")
+        machine.agrees(one.id, "one")
+        machine.push(two, "t2")
+        machine.agrees(two.id, "two")
+        assert machine.run("status")["previous"] == one.id
+
+        assert machine.apply(one, "t3").end == "ok"
+        assert machine.page() == "one"
+        assert machine.run("cancel", token="t3")["decision"] == "rolled-back"
+        machine.agrees(two.id, "two")
+
+        assert machine.run("rollback", to="-", token="t4", trial=30, by="ops").end == "ok"
+        assert machine.run("confirm", token="t4")["decision"] == "confirmed"
+        machine.agrees(one.id, "one")
+
+        answer = machine.apply(two, "t5", trial=0.3)
+        assert answer["trial"] == two.id
+        machine.agrees(one.id, "one")
+        assert machine.run("status")["last"].endswith("not confirmed in time")
+        assert (machine.root / "run/log").read_text() == ""
+    finally:
+        machine.close()
+
+
+def test_works_without_bash(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    try:
+        machine.start_nginx()
+        tools = tmp_path / "tools"
+        tools.mkdir()
+        for folder in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"):
+            for tool in Path(folder).iterdir():
+                if tool.name != "bash" and not (tools / tool.name).exists():
+                    (tools / tool.name).symlink_to(tool)
+        text = machine.script.read_text()
+        machine.script.write_text(text.replace("PATH=$PATH:/usr/sbin", f"PATH={tools} #"))
+        machine.push(machine.release("one"), "t1")
+        assert machine.page() == "one"
+    finally:
+        machine.close()
+
+
+def test_works_without_proc_and_timeout(tmp_path: Path) -> None:
+    """As on macOS, where the practice fleet brings `uptime-s`."""
+    machine = Machine(tmp_path)
+    try:
+        machine.start_nginx()
+        tools = tmp_path / "tools"
+        tools.mkdir()
+        (tools / "uptime-s").write_text("#!/bin/sh\ncut -d ' ' -f 1 /proc/uptime\n")
+        (tools / "uptime-s").chmod(0o755)
+        machine.env["PATH"] = f"{tools}:{machine.env['PATH']}"
+        text = machine.script.read_text().replace("command -v timeout", "command -v no-such-tool")
+        machine.script.write_text(text.replace("/proc/", "/no-such-folder/"))
+        one, two = machine.release("one"), machine.release("two")
+        machine.push(one, "t1")
+        machine.stage(two)
+        assert machine.apply(two, "t2", trial=0.5).end == "ok"
+        machine.agrees(one.id, "one")
+    finally:
+        machine.close()
+
+
+# ---------------------------------------------------------------- stage
+
+
+def test_stage_changes_nothing_that_serves(machine: Machine) -> None:
+    one = machine.release("one")
+    before = (machine.root / "etc/nginx.conf").read_bytes()
+    answer = machine.stage(one)
+    assert answer.end == "ok"
+    assert answer.keys == {"live": "-", "drift": "no", "unchanged": "no", "trial": "-"}
+    assert (machine.state / "releases" / one.id / "nginx.conf").read_bytes() == one.conf
+    assert (machine.root / "etc/nginx.conf").read_bytes() == before
+    assert machine.live() is None
+    assert machine.page() == "before kome"
+
+
+def test_stage_says_unchanged_only_when_the_marker_answers(machine: Machine) -> None:
+    one = machine.release("one")
+    machine.push(one, "t1")
+    assert machine.stage(one)["unchanged"] == "yes"
+    os.kill(machine.master() or 0, 15)
+    wait_until(lambda: machine.page() is None)
+    assert machine.stage(one)["unchanged"] == "no"
+
+
+def test_stage_refuses_a_syntax_error_and_keeps_nothing(machine: Machine) -> None:
+    broken = machine.release("one", extra="        no_such_directive on;")
+    answer = machine.stage(broken)
+    assert answer.code == 1
+    assert answer.end.startswith(
+        'refused [emerg] unknown directive "no_such_directive" in nginx.conf:'
+    )
+    assert list((machine.state / "releases").iterdir()) == []
+
+
+def test_stage_refuses_a_warning(machine: Machine) -> None:
+    listen = f"listen 127.0.0.1:{machine.port};"
+    stray = machine.release("one", extra=f"    }}\n    server {{ {listen}")
+    answer = machine.stage(stray)
+    assert answer.end.startswith("refused [warn] conflicting server name")
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"size": 100_000}, "the upload was cut short"),
+        ({"sha256": "0" * 64}, "the upload was damaged"),
+        ({"id": "0123456789ab"}, "these bytes are not release 0123456789ab"),
+        ({"id": "original"}, "the name original is taken"),
+        ({"size": 2_000_000}, "too large"),
+    ],
+)
+def test_stage_refuses(machine: Machine, changed: dict[str, object], reason: str) -> None:
+    answer = machine.stage(machine.release("one"), **changed)
+    assert answer.end.startswith("refused")
+    assert reason in answer.end
+    releases = machine.state / "releases"
+    assert not releases.exists() or list(releases.iterdir()) == []
+
+
+def test_stage_leaves_nothing_when_the_upload_is_abandoned(machine: Machine) -> None:
+    one = machine.release("one")
+    digest = hashlib.sha256(one.conf).hexdigest()
+    started = machine.start("stage", id=one.id, size=len(one.conf), sha256=digest)
+    wait_until(lambda: list((machine.state / "releases").glob(".in.*")))
+    out, _ = started.communicate(one.conf[:50], timeout=10)
+    assert b"end refused the upload was cut short: 50 of" in out
+    assert list((machine.state / "releases").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "kome/2 status",
+        "kome/1 status;id",
+        "kome/1 $(id)",
+        "kome/1 apply id=../../etc token=t trial=3 by=me",
+        "kome/1 apply id=0123456789ab token=-t trial=3 by=me",
+        "kome/1 apply id=0123456789ab token=t trial=3x by=me",
+        "kome/1 apply id=0123456789ab token=t trial=03 by=me",
+        "kome/1 apply id=0123456789ab token=t trial=3",
+        "kome/1 rollback to=* token=t trial=3 by=me",
+        "kome/1 follow inode=1 offset=08",
+        "kome/1 status colour=red",
+        "kome/1 reboot",
+        "kome/1",
+        "",
+        "kome/1 status " + "a" * 3000,
+    ],
+)
+def test_header_outside_the_allow_list_is_a_usage_error(machine: Machine, header: str) -> None:
+    done = subprocess.run(
+        [machine.shell, machine.script],
+        input=header.encode() + b"\n",
+        capture_output=True,
+        env=machine.env,
+        timeout=10,
+    )
+    answer = parsed(done.returncode, done.stdout, done.stderr)
+    assert answer.code == 1
+    assert answer.end.startswith("usage ")
+    assert not machine.state.exists()
+
+
+def test_arguments_are_refused(machine: Machine) -> None:
+    done = subprocess.run(
+        [machine.shell, machine.script, "status"], capture_output=True, env=machine.env, timeout=10
+    )
+    assert done.stdout.startswith(b"end usage")
+
+
+# ---------------------------------------------------------------- apply, confirm, cancel
+
+
+def test_first_apply_keeps_the_whole_folder_as_original(machine: Machine) -> None:
+    before = (machine.root / "etc/nginx.conf").read_bytes()
+    machine.push(machine.release("one"), "t1")
+    original = machine.state / "releases/original"
+    assert (original / "nginx.conf").read_bytes() == before
+    assert (original / "conf.d/extra.conf").read_text() == "# kept as well\n"
+    link = machine.root / "etc/nginx.conf"
+    assert link.readlink() == machine.state / "current/nginx.conf"
+    assert machine.run("status")["previous"] == "original"
+
+
+def test_unconfirmed_trial_goes_back_by_itself(machine: Machine) -> None:
+    one = machine.release("one")
+    machine.stage(one)
+    assert machine.apply(one, "t1", trial=1).end == "ok"
+    assert machine.page() == "one"
+    machine.agrees("original", "before kome")
+    late = machine.run("confirm", token="t1")
+    assert (late["decision"], late["reason"]) == ("rolled-back", "not confirmed in time")
+    assert late["live"] == "original"
+
+
+def test_going_on_when_the_connection_dies_in_apply(machine: Machine) -> None:
+    one = machine.release("one")
+    machine.stage(one)
+    started = machine.start("apply", id=one.id, token="t1", trial=30, by="ops")
+    wait_until(lambda: machine.live() == one.id, every_s=0.001)
+    started.kill()
+    started.communicate()
+    wait_until(lambda: (machine.root / "run/phase").exists())
+    assert machine.run("confirm", token="t1")["decision"] == "confirmed"
+    machine.agrees(one.id, "one")
+
+
+def test_held_port_rolls_back_with_the_bind_reason(machine: Machine) -> None:
+    machine.push(machine.release("one"), "t1")
+    one = machine.live()
+    holder = subprocess.Popen(
+        [
+            "/usr/bin/env",
+            "python3",
+            "-c",
+            "import socket,sys; s=socket.socket(); s.bind(('127.0.0.1',0)); s.listen();"
+            "print(s.getsockname()[1], flush=True); sys.stdin.read()",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert holder.stdout is not None
+        port = int(holder.stdout.readline())
+        two = machine.release("two", extra=f"    }}\n    server {{ listen 127.0.0.1:{port};")
+        assert machine.stage(two).end == "ok"
+        answer = machine.apply(two, "t2")
+        reason = f"bind() to 127.0.0.1:{port} failed (98: Address already in use)"
+        assert answer.end == f"rolled-back {reason}"
+        assert (answer["live"], answer["trial"], answer["reason"]) == (one, "-", reason)
+    finally:
+        holder.communicate(timeout=10)
+    machine.agrees(one or "", "one")
+
+
+def test_wrong_marker_rolls_back(machine: Machine) -> None:
+    machine.push(machine.release("one"), "t1")
+    one = machine.live() or ""
+    liar = machine.release("two", marker="not-@ID@")
+    assert machine.stage(liar).end == "ok"
+    answer = machine.apply(liar, "t2")
+    assert answer.end.startswith("rolled-back")
+    assert f"answers not-{liar.id}, expected {liar.id}" in answer["reason"]
+    machine.agrees(one, "one")
+
+
+def test_reload_that_does_not_take_rolls_back_with_the_reason(machine: Machine) -> None:
+    one = machine.conf("one").replace("http {", "http { limit_req_zone $uri zone=z:1m rate=1r/s;")
+    two = machine.conf("two").replace("http {", "http { limit_req_zone $args zone=z:1m rate=1r/s;")
+    for token, template in (("t1", one), ("t2", two)):
+        built_id = hashlib.sha256(template.encode()).hexdigest()[:12]
+        conf = template.replace("@ID@", built_id).encode()
+        sha = hashlib.sha256(conf).hexdigest()
+        assert machine.run("stage", conf, id=built_id, size=len(conf), sha256=sha).end == "ok"
+        answer = machine.run("apply", id=built_id, token=token, trial=30, by="ops")
+        if token == "t1":
+            assert machine.run("confirm", token=token)["decision"] == "confirmed"
+            first_id = built_id
+    assert answer.end.startswith('rolled-back limit_req "z" uses the "$args" key')
+    machine.agrees(first_id, "one")
+
+
+def test_confirm_needs_the_token(machine: Machine) -> None:
+    one = machine.release("one")
+    machine.stage(one)
+    machine.apply(one, "t1")
+    answer = machine.run("confirm", token="other")
+    assert answer.end.startswith("refused the trial belongs to ops.laptop since ")
+    assert machine.run("status")["trial"] == one.id
+    assert machine.run("confirm", token="t1")["decision"] == "confirmed"
+
+
+def test_confirm_without_a_trial_is_refused(machine: Machine) -> None:
+    assert machine.run("confirm", token="t1").end == "refused there is no trial with this token"
+    assert machine.run("cancel", token="t1").end == "refused there is no trial with this token"
+
+
+def test_confirm_again_gives_the_same_answer(machine: Machine) -> None:
+    machine.push(machine.release("one"), "t1")
+    assert machine.run("confirm", token="t1")["decision"] == "confirmed"
+    assert machine.run("cancel", token="t1")["decision"] == "confirmed"
+
+
+def test_confirm_of_a_release_that_no_longer_serves_is_refused_and_taken_back(
+    machine: Machine,
+) -> None:
+    one = machine.release("one")
+    machine.stage(one)
+    machine.apply(one, "t1")
+    live = machine.state / "releases" / one.id / "nginx.conf"
+    good = live.read_bytes()
+    live.write_bytes(good.replace(f'"{one.id}'.encode(), b'"something else'))
+    os.kill(machine.master() or 0, signal.SIGHUP)
+    wait_until(lambda: machine.marker() == "something else")
+    answer = machine.run("confirm", token="t1")
+    assert answer.end.startswith("refused not serving: ")
+    assert "answers something else" in answer.end
+    machine.agrees("original", "before kome")
+    assert machine.run("confirm", token="t1")["decision"] == "rolled-back"
+
+
+def test_second_apply_during_a_trial_is_busy(machine: Machine) -> None:
+    one, two = machine.release("one"), machine.release("two")
+    machine.stage(one)
+    machine.stage(two)
+    machine.apply(one, "t1")
+    answer = machine.apply(two, "t2")
+    assert answer.end.startswith("busy ops.laptop since 20")
+    assert machine.run("recover").end.startswith("busy")
+    assert machine.stage(two)["trial"] == one.id
+    assert machine.page() == "one"
+    assert machine.run("confirm", token="t1")["decision"] == "confirmed"
+    machine.agrees(one.id, "one")
+
+
+def test_pushes_follow_each_other_without_a_pause(machine: Machine) -> None:
+    one, two = machine.release("one"), machine.release("two")
+    for number in range(4):
+        built = (one, two)[number % 2]
+        machine.push(built, f"t{number}")
+    machine.agrees(two.id, "two")
+
+
+def test_apply_starts_an_nginx_that_does_not_run(machine: Machine) -> None:
+    os.kill(machine.master() or 0, 15)
+    wait_until(lambda: not machine.processes("nginx: "))
+    machine.push(machine.release("one"), "t1")
+    machine.agrees(machine.live() or "", "one")
+
+
+def test_apply_of_an_unknown_release_is_refused(machine: Machine) -> None:
+    answer = machine.run("apply", id="0123456789ab", token="t1", trial=3, by="ops")
+    assert answer.end == "refused release 0123456789ab is not on this node"
+
+
+# ---------------------------------------------------------------- rollback
+
+
+def test_rollback_to_original_is_a_trial_too(machine: Machine) -> None:
+    machine.push(machine.release("one"), "t1")
+    one = machine.live() or ""
+    answer = machine.run("rollback", to="original", token="t2", trial=1, by="ops")
+    assert (answer.end, answer["trial"]) == ("ok", "original")
+    assert machine.page() == "before kome"
+    machine.agrees(one, "one")
+    machine.run("rollback", to="original", token="t3", trial=30, by="ops")
+    assert machine.run("confirm", token="t3")["decision"] == "confirmed"
+    machine.agrees("original", "before kome")
+
+
+def test_rollback_without_a_previous_release_is_refused(machine: Machine) -> None:
+    answer = machine.run("rollback", to="-", token="t1", trial=3, by="ops")
+    assert answer.end == "refused there is no previous release"
+
+
+def test_old_releases_are_pruned(machine: Machine) -> None:
+    built = [machine.release(f"page {number}") for number in range(8)]
+    for number, release in enumerate(built):
+        machine.push(release, f"t{number}")
+    kept = machine.run("status")["kept"].split()
+    assert kept[:5] == [release.id for release in reversed(built[3:])]
+    assert set(kept[5:]) == {"original"}
+
+
+# ---------------------------------------------------------------- drift
+
+
+def test_file_changed_in_place_is_drift_and_is_kept(machine: Machine) -> None:
+    one = machine.release("one")
+    machine.push(one, "t1")
+    edited = machine.conf("edited by hand", marker=None).encode()
+    (machine.root / "etc/nginx.conf").write_bytes(edited)  # through the link
+    assert machine.run("status")["drift"] == "yes"
+    assert machine.stage(one).keys == {
+        "live": one.id,
+        "drift": "yes",
+        "unchanged": "no",
+        "trial": "-",
+    }
+    machine.push(one, "t2")
+    machine.agrees(one.id, "one")
+    kept = machine.run("status")["previous"]
+    assert kept == hashlib.sha256(edited).hexdigest()[:12]
+    assert (machine.state / "releases" / kept / "nginx.conf").read_bytes() == edited
+
+
+def test_file_put_in_place_of_the_link_is_what_a_failed_push_goes_back_to(
+    machine: Machine,
+) -> None:
+    machine.push(machine.release("one"), "t1")
+    conf = machine.root / "etc/nginx.conf"
+    conf.unlink()
+    conf.write_bytes(machine.original("by hand"))
+    os.kill(machine.master() or 0, 1)
+    wait_until(lambda: machine.page() == "by hand")
+    assert machine.run("status")["drift"] == "yes"
+    two = machine.release("two")
+    machine.stage(two)
+    machine.apply(two, "t2")
+    assert machine.page() == "two"
+    assert machine.run("cancel", token="t2")["decision"] == "rolled-back"
+    assert machine.page() == "by hand"
+    assert machine.run("status")["drift"] == "no"

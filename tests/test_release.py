@@ -1,0 +1,191 @@
+"""The push engine: order, the stop rule, and an outcome for every node."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from kome_tui.errors import NodeBusy, NodeRefused, NodeTimeout, NotSetUp, SshUnreachable
+from kome_tui.nginx.render import render_release
+from kome_tui.release.deploy import deploy
+from kome_tui.release.outcome import Outcome, Progress, PushReport
+from kome_tui.release.plan import plan
+from kome_tui.release.rollback import rollback
+from kome_tui.release.waves import waves
+from kome_tui.topology.model import Role
+from tests.release_fleet import FIRST, ScriptedFleet, scripted_fleet
+
+
+@pytest.fixture
+def fleet() -> Iterator[ScriptedFleet]:
+    with scripted_fleet() as made:
+        yield made
+
+
+def push(fleet: ScriptedFleet, *, accept_drift: bool = False) -> tuple[PushReport, list[Progress]]:
+    steps: list[Progress] = []
+    report = deploy(
+        fleet.topology,
+        fleet,
+        tuple(fleet.nodes),
+        accept_drift=accept_drift,
+        report=steps.append,
+        stop=threading.Event(),
+    )
+    return report, steps
+
+
+def outcomes(report: PushReport) -> dict[str, Outcome]:
+    return {name: seen.outcome for name, seen in report.nodes.items()}
+
+
+def test_one_canary_per_role_goes_first_and_the_frontend_last(fleet: ScriptedFleet) -> None:
+    made = waves(fleet.topology, fleet.nodes)
+    assert made[0] == ("node-01", "node-03", "node-07", "node-09")
+    assert made[-1] == ("kome",)
+    assert sorted(name for wave in made for name in wave) == sorted(fleet.nodes)
+
+
+def test_a_push_of_nothing_has_no_wave(fleet: ScriptedFleet) -> None:
+    assert waves(fleet.topology, ()) == ()
+
+
+def test_push_commits_every_node(fleet: ScriptedFleet) -> None:
+    report, steps = push(fleet)
+    assert report.result == "ok"
+    assert set(outcomes(report).values()) == {"committed"}
+    for name, seen in report.nodes.items():
+        assert seen.release == render_release(fleet.topology, name).id
+        assert seen.previous == FIRST
+    assert [step.node for step in steps if step.step == "done"][-1] == "kome"
+
+
+def test_a_second_push_changes_nothing(fleet: ScriptedFleet) -> None:
+    push(fleet)
+    report, _ = push(fleet)
+    assert report.result == "ok"
+    assert set(outcomes(report).values()) == {"unchanged"}
+    assert all(node.calls.count("apply") == 1 for node in fleet.nodes.values())
+
+
+def test_push_stops_after_a_canary_fails(fleet: ScriptedFleet) -> None:
+    fleet.nodes["node-03"].taken_back = "bind() failed (98: Address already in use)"
+    report, _ = push(fleet)
+    seen = outcomes(report)
+    assert report.result == "failed"
+    assert seen["node-03"] == "rolled-back"
+    assert report.nodes["node-03"].reason == "bind() failed (98: Address already in use)"
+    assert report.nodes["node-03"].release == FIRST
+    assert seen["kome"] == seen["node-04"] == "untouched"
+    assert seen["node-01"] == "committed"
+
+
+def test_a_refusal_while_staging_changes_nothing_anywhere(fleet: ScriptedFleet) -> None:
+    fleet.nodes["node-04"].fail["stage"] = NodeRefused("node-04", "stage", "unknown directive")
+    report, _ = push(fleet)
+    assert report.result == "refused"
+    assert outcomes(report)["node-04"] == "refused"
+    assert "unknown directive" in (report.nodes["node-04"].reason or "")
+    assert not any("apply" in node.calls for node in fleet.nodes.values())
+
+
+@pytest.mark.parametrize(
+    "error", [NodeBusy("node-04", "eve since 12 s"), NotSetUp("node-04", "no kome-node there")]
+)
+def test_busy_and_not_set_up_refuse(fleet: ScriptedFleet, error: NodeBusy | NotSetUp) -> None:
+    fleet.nodes["node-04"].fail["stage"] = error
+    report, _ = push(fleet)
+    assert report.result == "refused"
+    assert outcomes(report)["node-04"] == "refused"
+
+
+def test_an_unreachable_node_is_skipped_and_reported(fleet: ScriptedFleet) -> None:
+    fleet.nodes["node-01"].fail["stage"] = SshUnreachable("node-01", "connection refused")
+    report, _ = push(fleet)
+    seen = outcomes(report)
+    assert seen.pop("node-01") == "unreachable"
+    assert set(seen.values()) == {"committed"}
+    assert report.result == "failed"
+
+
+def test_drift_is_refused_until_it_is_accepted(fleet: ScriptedFleet) -> None:
+    fleet.nodes["node-04"].drift = True
+    report, _ = push(fleet)
+    assert outcomes(report)["node-04"] == "refused"
+    assert report.result == "refused"
+    report, _ = push(fleet, accept_drift=True)
+    assert report.result == "ok"
+
+
+def test_a_node_that_answers_wrongly_from_outside_goes_back(fleet: ScriptedFleet) -> None:
+    fleet.nodes["node-01"].answers = "bbbbbbbbbbbb"
+    report, _ = push(fleet)
+    seen = report.nodes["node-01"]
+    assert seen.outcome == "rolled-back"
+    assert seen.release == FIRST
+    assert "bbbbbbbbbbbb" in (seen.reason or "")
+
+
+def test_a_connection_lost_while_confirming_asks_the_node(fleet: ScriptedFleet) -> None:
+    fleet.nodes["node-01"].fail_once["confirm"] = NodeTimeout("node-01", "connection lost")
+    report, _ = push(fleet)
+    assert report.nodes["node-01"].outcome == "rolled-back"
+    assert "connection lost" in (report.nodes["node-01"].reason or "")
+    assert fleet.nodes["node-01"].live == FIRST
+
+
+def test_stopping_takes_trials_back_and_leaves_the_rest(fleet: ScriptedFleet) -> None:
+    stop = threading.Event()
+    fleet.nodes["node-01"].before_apply = stop.set
+    report = deploy(fleet.topology, fleet, tuple(fleet.nodes), report=lambda _: None, stop=stop)
+    assert report.nodes["node-01"].outcome == "rolled-back"
+    assert report.nodes["kome"].outcome == "untouched"
+    assert "stopped by the operator" in (report.nodes["kome"].reason or "")
+
+
+def test_a_bug_in_a_trial_takes_the_node_back_and_is_reported(fleet: ScriptedFleet) -> None:
+    def bug() -> None:
+        raise ZeroDivisionError("oh")
+
+    fleet.nodes["node-01"].before_apply = bug
+    fleet.nodes["node-01"].fail_once["cancel"] = NodeRefused("node-01", "cancel", "no such trial")
+    report, _ = push(fleet)
+    assert report.nodes["node-01"].outcome == "rolled-back"
+    assert "ZeroDivisionError" in (report.nodes["node-01"].reason or "")
+
+
+def test_rollback_goes_to_the_previous_release(fleet: ScriptedFleet) -> None:
+    push(fleet)
+    report = rollback(
+        fleet.topology,
+        fleet,
+        tuple(fleet.nodes),
+        report=lambda _: None,
+        stop=threading.Event(),
+    )
+    assert report.result == "ok"
+    assert {seen.release for seen in report.nodes.values()} == {FIRST}
+
+
+def test_rollback_to_a_release_not_kept_changes_nothing(fleet: ScriptedFleet) -> None:
+    push(fleet)
+    report = rollback(
+        fleet.topology,
+        fleet,
+        ("kome", "node-01"),
+        to="cccccccccccc",
+        report=lambda _: None,
+        stop=threading.Event(),
+    )
+    assert report.result == "refused"
+    assert "kept are" in (report.nodes["kome"].reason or "")
+
+
+def test_plan_shows_a_diff_and_a_node_that_cannot_be_asked(fleet: ScriptedFleet) -> None:
+    fleet.nodes["node-01"].fail["status"] = SshUnreachable("node-01", "timed out")
+    plans = plan(fleet.topology, fleet, ("kome", "node-01"))
+    assert plans["kome"].changed
+    assert "-# by hand" in plans["kome"].diff
+    assert plans["node-01"].drift is None
+    assert plans["node-01"].reason == "timed out"
+    assert fleet.topology.nodes["kome"].role is Role.FRONTEND
