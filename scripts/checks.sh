@@ -22,4 +22,5 @@ if command -v shellcheck >/dev/null 2>&1; then
 else
     printf 'checks: skipped shellcheck: it is not installed (apt install shellcheck)\n' >&2
 fi
-check "tests: pytest" pytest "$@"
+# A test that needs a second try on a busy machine is run again, and printed as such (R).
+check "tests: pytest" pytest --reruns 2 "$@"

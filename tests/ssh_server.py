@@ -160,7 +160,7 @@ class _Policy(asyncssh.SSHServer):
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> Any:
         if self._server.hold_forwards:
-            return self._hold()
+            return self._hold(dest_host, dest_port)
         if (
             not self._server.forwarding
         ):  # OpenSSH's code and text; asyncssh's own False says "refused"
@@ -169,10 +169,11 @@ class _Policy(asyncssh.SSHServer):
             )
         return True
 
-    async def _hold(self) -> bool:
+    async def _hold(self, host: str, port: int) -> Any:
         while self._server.hold_forwards:
             await asyncio.sleep(0.02)
-        return True
+        assert self._connection
+        return await self._connection.forward_connection(host, port)
 
 
 async def _feed(source: asyncssh.SSHReader[bytes], sink: asyncio.StreamWriter) -> None:

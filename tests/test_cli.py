@@ -1,7 +1,6 @@
 """The command line without a fleet: usage, first run, wrong files. One clear line each."""
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -120,7 +119,7 @@ def test_render_writes_what_a_push_would_stage(tmp_path: Path) -> None:
     assert ran.code == 0
     release = render_release(load(packaged_file("topology.yaml")), "node-03")
     assert (tmp_path / "out" / "node-03" / "nginx.conf").read_bytes() == release.conf.encode()
-    assert sorted(os.listdir(tmp_path / "out")) == ["kome", "node-03"]
+    assert sorted(made.name for made in (tmp_path / "out").iterdir()) == ["kome", "node-03"]
 
 
 def test_an_unknown_node_is_refused_with_the_nearest_name(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """The node script when its processes, nginx or the console die: old or new, never half."""
 
+import contextlib
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -239,8 +241,130 @@ def test_half_written_journal_is_no_transaction(machine: Machine, one: Built, tw
 
 
 def test_trial_ends_leave_no_process_and_no_lock(machine: Machine, one: Built, two: Built) -> None:
+    """Also not in an nginx that the runner itself has started."""
+    os.kill(machine.master() or 0, signal.SIGTERM)
+    wait_until(lambda: not machine.processes("nginx: "))
     machine.push(two, "t2")
     is_quiet(machine)
     for pid in machine.processes("nginx: "):
         opened = [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
         assert f"{machine.root}/run/lock" not in opened
+        assert f"{machine.root}/run/wake" not in opened
+    machine.push(one, "t3")
+
+
+@pytest.mark.parametrize(("first", "verb"), [("rolled-back", "confirm"), ("confirmed", "cancel")])
+def test_only_the_first_decision_counts(
+    machine: Machine, one: Built, two: Built, first: str, verb: str
+) -> None:
+    """The console and the deadline decide in the same moment: the runner is held at that point."""
+    assert machine.apply(two, "t2").end == "ok"
+    runner = the(machine, "runner")
+    os.kill(runner, signal.SIGSTOP)
+    (machine.state / "journal/decision").symlink_to(first)
+    machine.run(verb, token="t2", fault="verb.decided")
+    os.kill(runner, signal.SIGCONT)
+    machine.agrees(*((two.id, "two") if first == "confirmed" else (one.id, "one")))
+    assert machine.run(verb, token="t2")["decision"] == first
+
+
+# ---------------------------------------------------------------- a disk that takes nothing
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Machine]:
+    """A node whose state lies on a file system of its own, of 4 MB."""
+    made = Machine(tmp_path)
+    made.state.mkdir()
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4M,nr_inodes=1000", "tmpfs", made.state], check=True
+    )
+    try:
+        made.start_nginx()
+        yield made
+    finally:
+        made.close()
+        subprocess.run(["umount", made.state], check=True)
+
+
+def fill(machine: Machine) -> None:
+    filler = os.open(machine.state / "filler", os.O_CREAT | os.O_WRONLY)
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                os.write(filler, b"x" * 4096)
+    finally:
+        os.close(filler)
+
+
+def remount(machine: Machine, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", machine.state], check=True)
+
+
+needs_mount = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+
+
+@needs_mount
+def test_full_disk_refuses_with_free_and_needed(small_disk: Machine) -> None:
+    machine = small_disk
+    one, two = machine.release("one"), machine.release("two")
+    machine.push(one, "t1")
+    machine.stage(two)
+    fill(machine)
+    full = "refused the disk is full: 0 KB free, "
+    assert machine.stage(machine.release("three")).end.startswith(full)
+    assert machine.apply(two, "t2").end.startswith(full)
+    machine.agrees(one.id, "one")
+
+
+@needs_mount
+def test_disk_that_fills_in_the_trial_still_goes_back(small_disk: Machine) -> None:
+    machine = small_disk
+    one, two = machine.release("one"), machine.release("two")
+    machine.push(one, "t1")
+    machine.stage(two)
+    assert machine.apply(two, "t2", trial=0.5).end == "ok"
+    fill(machine)
+    machine.agrees(one.id, "one")
+    assert machine.run("confirm", token="t2")["decision"] == "rolled-back"
+
+
+@needs_mount
+def test_disk_that_fills_in_the_trial_can_still_be_confirmed(small_disk: Machine) -> None:
+    machine = small_disk
+    one, two = machine.release("one"), machine.release("two")
+    machine.push(one, "t1")
+    machine.stage(two)
+    assert machine.apply(two, "t2").end == "ok"
+    fill(machine)
+    assert machine.run("confirm", token="t2")["decision"] == "confirmed"
+    machine.agrees(two.id, "two")
+
+
+@needs_mount
+def test_read_only_disk_in_the_trial_is_degraded_until_it_can_be_written(
+    small_disk: Machine,
+) -> None:
+    machine = small_disk
+    one, two = machine.release("one"), machine.release("two")
+    machine.push(one, "t1")
+    machine.stage(two)
+    assert machine.apply(two, "t2", trial=0.5).end == "ok"
+    remount(machine, "ro")
+    assert machine.run("confirm", token="t2").end.startswith(
+        "refused the decision cannot be written"
+    )
+    wait_until(lambda: machine.run("status")["busy"] == "-")
+    status = machine.run("status")
+    assert status["last"].startswith(f"degraded {two.id} ")
+    assert status["trial"] == two.id
+    answer = machine.run("recover")
+    assert (answer["decision"], answer["degraded"], answer["live"]) == (
+        "rolled-back",
+        "yes",
+        two.id,
+    )
+    remount(machine, "rw")
+    answer = machine.run("recover")
+    assert (answer["decision"], answer["degraded"], answer["live"]) == ("rolled-back", "no", one.id)
+    machine.agrees(one.id, "one")

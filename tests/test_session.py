@@ -1,6 +1,7 @@
 """The session over a made-up SSH and real HTTP on loopback."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ from kome_tui.errors import HostKeyUnknown, ProtocolError, SshAuthFailed, SshUnr
 from kome_tui.fleet.answers import LogChunk
 from kome_tui.nginx.render import render_release
 from kome_tui.session import Session
+from kome_tui.session.console import STOP_S
 from kome_tui.session.readings import end_of, silent_nodes, ssh_state, wait_s
 from kome_tui.state import ConsoleState, Event, Noted, PushEnded, apply
 from kome_tui.topology.model import UpstreamName
@@ -167,7 +169,9 @@ def test_a_followed_log_goes_on_where_it_was(site: Site) -> None:
     assert node.follows == [(None, 0), (7, 120)]
 
 
-def test_an_unexpected_error_is_told_and_ends_nothing_else(site: Site) -> None:
+def test_an_unexpected_error_is_told_and_ends_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site.fleet.nodes["node-01"].facts_error = ValueError("surprise")  # type: ignore[assignment]
     notes: list[str] = []
 
@@ -175,10 +179,13 @@ def test_an_unexpected_error_is_told_and_ends_nothing_else(site: Site) -> None:
         if isinstance(event, Noted):
             notes.append(event.entry.text)
 
+    monkeypatch.setattr("kome_tui.session.console.RESTART_S", 0.2)
     with running(site, note) as session:
         wait_until(lambda: notes)
         wait_until(lambda: session.state.nodes["kome"].ssh.or_none() == "ok")
-    assert notes == ["facts-node-01: ValueError: surprise"]
+        site.fleet.nodes["node-01"].facts_error = None
+        wait_until(lambda: session.state.nodes["node-01"].ssh.or_none() == "ok")
+    assert set(notes) == {"facts-node-01: ValueError: surprise"}
 
 
 def test_one_push_at_a_time(site: Site) -> None:
@@ -200,6 +207,31 @@ def test_one_push_at_a_time(site: Site) -> None:
         assert session.state.last_push.nodes["node-01"].outcome == "unchanged"
         assert session.deploy(("node-01",))
         wait_until(lambda: len(ended) == 2)
+
+
+def test_a_push_that_is_stopped_leaves_the_rest_untouched(site: Site) -> None:
+    node = site.fleet.nodes["node-01"]
+    node.in_sync = False
+    with running(site) as session:
+        assert session.deploy(("node-01",))
+        wait_until(node.staging.is_set)
+        session.stop_push()
+        node.go_on.set()
+        report = wait_until(lambda: session.state.last_push)
+        assert session.state.pushing == ()
+    assert report.nodes["node-01"].outcome == "untouched"
+
+
+def test_stop_takes_a_running_push_back(site: Site) -> None:
+    node = site.fleet.nodes["node-01"]
+    with running(site) as session:
+        assert session.deploy(("node-01",))
+        wait_until(node.staging.is_set)
+        push = session._push
+        began = time.monotonic()
+    assert push is not None
+    assert push.stop.is_set()
+    assert time.monotonic() - began < STOP_S + 0.5
 
 
 def test_read_only_pushes_nothing(site: Site) -> None:

@@ -38,6 +38,12 @@ from tests.fake_session import FakeSession, a_plan
 from tests.pilot_waiting import until
 
 
+@pytest.fixture(autouse=True)
+def drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests wait for what is drawn; the rate has a test of its own."""
+    monkeypatch.setattr(app_module, "REDRAW_S", 0.02)
+
+
 @asynccontextmanager
 async def console(
     session: FakeSession, size: tuple[int, int] = (100, 30)
@@ -399,6 +405,16 @@ async def test_probe_key_opens_the_stream_screen_and_shows_the_result() -> None:
         assert "Arrivals" in panel_text(pilot, "#strips")
 
 
+@pytest.mark.parametrize(("key", "table", "rows"), [("3", "#paths", 6), ("4", "#findings", 2)])
+async def test_tables_that_have_rows_from_the_start_are_drawn(
+    key: str, table: str, rows: int
+) -> None:
+    async with console(FakeSession(troubled_state())) as pilot:
+        await pilot.press(key)
+        grid = await until(pilot, lambda: pilot.app.screen.query_one(table, Grid))
+        await until(pilot, lambda: grid.row_count == rows and grid.size.height >= rows + 1)
+
+
 async def test_triage_key_runs_the_checks_and_shows_the_finding() -> None:
     session = FakeSession(new_state())
     async with console(session) as pilot:
@@ -494,6 +510,23 @@ async def test_a_thousand_events_cost_few_drawings() -> None:
         await until(pilot, lambda: app.folded.events[-1].text == "999")
         await until(pilot, lambda: drawn)
         assert len(drawn) <= 5
+
+
+async def test_the_tick_of_the_clock_does_not_add_to_the_drawings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = FakeSession(healthy_state())
+    async with console(session) as pilot:
+        app = pilot.app
+        assert isinstance(app, KomeApp)
+        monkeypatch.setattr(app_module, "REDRAW_S", 60.0)
+        app._draw()
+        session.from_a_thread(Noted(LogEntry(NOW, "info", "node-01", "again")))
+        await until(pilot, lambda: app._redraw)
+        before = app.state
+        app._draw_unless_due()
+        assert app.state is before
+        assert app._redraw is not None  # the one that was due still is
 
 
 async def test_palette_runs_a_command_by_name() -> None:

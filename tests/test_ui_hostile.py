@@ -174,12 +174,15 @@ async def test_every_screen_shows_it_literally(strings: tuple[str | bytes, ...])
             session.plans = {name: a_plan(diff=as_diff(raw)) for name in ("frontend", "node-02")}
             app.folded = hostile_state(text)
             app._draw()
-            for key in "1234":
-                await pilot.press(key)
+            for name in ("fleet", "release", "stream", "triage"):
+                app.action_go(name)
                 await pilot.pause()
                 assert not hidden_in(on_screen(pilot)), ascii(raw)
             await until(pilot, lambda text=text: text[:20] in on_screen(pilot))
-            await pilot.press("y", "o", "2", "enter")
+            app.action_copy()
+            app.action_open_way_around()
+            app.action_go("release")
+            await pilot.press("enter")
             view = app.screen.query_one("#diff", LineView)
             await until(pilot, lambda view=view, raw=raw: joined(view.lines).startswith("+"))
             assert not hidden_in(on_screen(pilot)), ascii(raw)
@@ -198,7 +201,8 @@ async def test_events_and_dialog_show_it_literally(strings: tuple[str | bytes, .
             session.plans = {"node-02": a_plan(drift=True, diff=as_diff(raw))}
             app.folded = hostile_state(clean(raw, 400))
             app._draw()
-            await pilot.press("5")
+            app.action_go("events")
+            await pilot.pause()
             log = app.screen.query_one("#log", LineView)
             await until(pilot, lambda log=log, raw=raw: clean(raw, 400) in joined(log.lines))
             assert not hidden_in(on_screen(pilot)), ascii(raw)

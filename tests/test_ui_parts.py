@@ -158,7 +158,9 @@ def test_background_work_that_hangs_does_not_keep_the_program() -> None:
             await in_background(lambda: gate.wait(60), 0.05)
 
     asyncio.run(run())  # would wait for an executor's thread
-    assert any(thread.name == "kome-ui-work" for thread in threading.enumerate())
+    left = [thread for thread in threading.enumerate() if thread.name == "kome-ui-work"]
+    assert left
+    assert all(thread.daemon for thread in left)
     gate.set()
 
 

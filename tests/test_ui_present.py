@@ -262,6 +262,15 @@ def test_requests_are_merged_by_time() -> None:
     assert len(events.requests(state, "node-03")) == len(traffic().value.recent)  # type: ignore[union-attr]
 
 
+def test_a_request_faster_than_the_log_can_tell_is_not_shown_as_zero() -> None:
+    reading = traffic()
+    assert not isinstance(reading.value, Missing)
+    quick = replace(reading.value.recent[0], seconds=0.0)
+    seen = Reading(replace(reading.value, recent=(quick,)), NOW)
+    state = new_state(nodes={"node-01": a_node("node-01", traffic=seen)})
+    assert "< 1 ms" in joined(events.requests(state, ""))
+
+
 def test_log_filter_needs_every_word() -> None:
     state = healthy_state()
     assert len(events.log(state.events, "attempt node-01")) == 20

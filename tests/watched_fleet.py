@@ -80,6 +80,8 @@ class FakeNode:
     name: str
     facts_now: NodeFacts = field(default_factory=facts)
     log: bytes = b""
+    in_sync: bool = True
+    """Whether a push has nothing to do here."""
     ssh_error: KomeError | None = None
     facts_error: KomeError | None = None
     streams: list[FakeStream] = field(default_factory=list)
@@ -112,7 +114,7 @@ class FakeNode:
     def stage(self, release_id: str, conf: bytes) -> Staged:
         self.staging.set()
         self.go_on.wait(10)
-        return Staged(live=release_id, drift=False, unchanged=True, trial=None)
+        return Staged(live=release_id, drift=False, unchanged=self.in_sync, trial=None)
 
     def status(self) -> NodeStatus:
         self._check()
@@ -136,6 +138,7 @@ class FakeNode:
     def lose(self, error: KomeError) -> None:
         """End the connection: what runs fails, and so does what comes."""
         self.ssh_error = error
+        self.go_on.set()
         for stream in self.streams:
             stream.put(error)
 

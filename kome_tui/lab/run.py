@@ -57,8 +57,11 @@ class Stop:
             for number, handler in before.items():
                 signal.signal(number, handler)
             raise
+        # Blocked first: a signal between its arrival and its handler would end in a traceback.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def on_end_of_input(self) -> None:
         """Take the end of standard input as the wish to end."""

@@ -58,6 +58,8 @@ TRAFFIC_S = 0.5
 STOP_S = 3.0
 TAKE_BACK_S = 1.5
 """Of STOP_S, what a push gets to take its trials back; later the nodes do it by themselves."""
+RESTART_S = 5.0
+"""A sampler that ended by surprise starts anew after this: one bad answer must not blind us."""
 PROBE_TOKENS = 96
 TRIAGE_TOKENS = 48
 PROBE_S = 60.0
@@ -275,7 +277,11 @@ class Session:
     def _spawn(self, name: str, work: Callable[[], None]) -> None:
         with self._lock:
             self._threads = [thread for thread in self._threads if thread.is_alive()]
-            self._threads.append(spawn(name, work, self._note_error))
+            self._threads.append(spawn(name, work, self._note_error, self._may_go_on))
+
+    def _may_go_on(self) -> bool:
+        """After a surprise: wait a while, then start that thread anew."""
+        return not self._stop.wait(RESTART_S)
 
     def _put(self, *events: Event, diagnose: bool = False) -> None:
         if events or diagnose:

@@ -10,14 +10,26 @@ from collections.abc import Callable, Iterable
 from kome_tui.text import CELL_LIMIT, clean
 
 
-def spawn(name: str, work: Callable[[], None], on_error: Callable[[str], None]) -> threading.Thread:
-    """Run `work` in a thread; `on_error` gets the words for an exception that got out of it."""
+def spawn(
+    name: str,
+    work: Callable[[], None],
+    on_error: Callable[[str], None],
+    again: Callable[[], bool] = lambda: False,
+) -> threading.Thread:
+    """Run `work` in a thread; `on_error` gets the words for an exception that got out of it.
+
+    After an exception, and only then, `again` is asked whether to start anew; it may wait.
+    """
 
     def run() -> None:
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 - the last stop: it is told, and the rest goes on
-            on_error(clean(f"{name}: {type(error).__name__}: {error}", CELL_LIMIT))
+        while True:
+            try:
+                work()
+                return
+            except Exception as error:  # noqa: BLE001 - the last stop: told, and the rest goes on
+                on_error(clean(f"{name}: {type(error).__name__}: {error}", CELL_LIMIT))
+            if not again():
+                return
 
     thread = threading.Thread(target=run, name=f"kome-{name}", daemon=True)
     thread.start()

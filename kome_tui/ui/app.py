@@ -94,7 +94,7 @@ class KomeApp(App[None]):
         for name, make in screens.items():
             self.add_mode(name, partial(self._bound, make))
         self.switch_mode("fleet")
-        self.set_interval(1.0, self._draw)
+        self.set_interval(1.0, self._draw_unless_due)
         self.call_after_refresh(self.session.start, self._inbox.put)
 
     def on_arrived(self) -> None:
@@ -194,7 +194,13 @@ class KomeApp(App[None]):
             words, severity = push.ended(event.report, event.error)
             self.note(words, severity)
 
+    def _draw_unless_due(self) -> None:
+        if self._redraw is None:  # else a drawing is on its way; a second one would double the rate
+            self._draw()
+
     def _draw(self) -> None:
+        if self._redraw is not None:
+            self._redraw.stop()
         self._redraw = None
         self._drawn_at = time.monotonic()
         if not self.frozen:

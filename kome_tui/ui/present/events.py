@@ -54,10 +54,15 @@ def _request(request: Request) -> Line:
         Span(f"{words.cut(request.node, 10):<10} ", "strong"),
         Span(f"{request.status} ", "bad" if bad else "plain"),
         Span(f"{words.cut(request.cache, 8):<8} ", cache),
-        Span(f"{words.milliseconds(request.seconds * 1000):>8}  ", "dim"),
+        Span(f"{_took(request.seconds):>8}  ", "dim"),
         Span(f"{words.cut(request.method, 7)} {request.path}"),
         Span(f"  {request.client}", "dim"),
     )
+
+
+def _took(seconds: float) -> str:
+    """nginx logs whole milliseconds: its 0.000 is not zero."""
+    return words.milliseconds(seconds * 1000) if seconds >= 0.001 else "< 1 ms"
 
 
 def _matches(one: Line, wanted: str) -> bool:
