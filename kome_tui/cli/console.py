@@ -62,11 +62,12 @@ def _folder(directory: Path | None) -> Iterator[Path]:
 def _lab(folder: Path, nodes: int) -> Iterator[None]:
     """A lab in a process of its own; ended, and waited for, whatever happens in between."""
     command = [sys.executable, "-m", "kome_tui.lab", "--dir", str(folder), "--nodes", str(nodes)]
+    command.append("--leash")  # its standard input ends with us, however we end
     say("starting the practice fleet")
     with tempfile.TemporaryFile("w+") as errors:
         lab = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -84,6 +85,9 @@ def _lab(folder: Path, nodes: int) -> Iterator[None]:
         finally:
             lab.send_signal(signal.SIGTERM)
             lab.wait(LAB_STOP_S)
+            for pipe in (lab.stdin, lab.stdout):
+                if pipe is not None:
+                    pipe.close()
 
 
 def _offer(options: Options) -> int:
