@@ -35,6 +35,10 @@ class ScriptedNode:
     fail_once: dict[str, KomeError] = field(default_factory=dict)
     taken_back: str | None = None
     """Reason with which `apply` goes back at once."""
+    degraded: bool = False
+    """It goes back on the disk only."""
+    own_id: str | None = None
+    """Id under which it keeps what was changed by hand, and goes back to."""
     calls: list[str] = field(default_factory=list)
     before_apply: Callable[[], None] = lambda: None
 
@@ -62,8 +66,8 @@ class ScriptedNode:
 
     def _switch(self, release_id: str, token: str) -> Applied:
         if self.taken_back is not None:
-            return Applied(False, self.live, self.taken_back)
-        self.trial = (token, self.live or "original")
+            return Applied(False, self.live, self.taken_back, self.degraded)
+        self.trial = (token, self.own_id or self.live or "original")
         self.live = release_id
         return Applied(True, self.live, None)
 

@@ -126,6 +126,31 @@ def test_a_node_that_answers_wrongly_from_outside_goes_back(fleet: ScriptedFleet
     assert "bbbbbbbbbbbb" in (seen.reason or "")
 
 
+def test_a_confirm_that_is_refused_means_the_node_went_back(fleet: ScriptedFleet) -> None:
+    fleet.nodes["node-01"].fail_once["confirm"] = NodeRefused("node-01", "confirm", "not serving")
+    report, _ = push(fleet)
+    assert report.nodes["node-01"].outcome == "rolled-back"
+    assert "not serving" in (report.nodes["node-01"].reason or "")
+    assert report.result == "failed"
+
+
+def test_a_node_that_runs_something_else_than_its_disk_says_is_degraded(
+    fleet: ScriptedFleet,
+) -> None:
+    fleet.nodes["node-01"].taken_back = "nginx does not start"
+    fleet.nodes["node-01"].degraded = True
+    report, _ = push(fleet)
+    assert report.nodes["node-01"].outcome == "degraded"
+
+
+def test_what_was_changed_by_hand_is_gone_back_to_under_its_own_id(fleet: ScriptedFleet) -> None:
+    node = fleet.nodes["node-01"]
+    node.drift, node.own_id, node.answers = True, "dddddddddddd", "bbbbbbbbbbbb"
+    report, _ = push(fleet, accept_drift=True)
+    assert report.nodes["node-01"].outcome == "rolled-back"
+    assert report.nodes["node-01"].release == "dddddddddddd"
+
+
 def test_a_connection_lost_while_confirming_asks_the_node(fleet: ScriptedFleet) -> None:
     fleet.nodes["node-01"].fail_once["confirm"] = NodeTimeout("node-01", "connection lost")
     report, _ = push(fleet)

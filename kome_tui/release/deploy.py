@@ -54,4 +54,4 @@ def _trial(release: Release, staged: Staged) -> Trial:
     def switch(client: NodeApi, token: str, trial_s: float) -> Applied:
         return client.apply(release.id, token, trial_s)
 
-    return Trial(release.node, staged.live, release.id, switch)
+    return Trial(release.node, staged.live, release.id, switch, staged.drift)

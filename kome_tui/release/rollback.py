@@ -54,4 +54,4 @@ def _trial(name: str, status: NodeStatus, target: str | None) -> Trial:
     def switch(client: NodeApi, token: str, trial_s: float) -> Applied:
         return client.rollback(target, token, trial_s)
 
-    return Trial(name, status.live, target, switch)
+    return Trial(name, status.live, target, switch, status.drift)

@@ -26,6 +26,9 @@ PROOF_TIMEOUT_S = 3.0
 ASK_AGAIN_S = 0.5
 STOPPED = "stopped by the operator"
 
+Ending = tuple[Outcome, str | None, str | None]
+"""Outcome, the release live at the end, and the reason."""
+
 Switch = Callable[[NodeApi, str, float], Applied]
 """Starts a trial with a token and a time limit in seconds."""
 
@@ -38,6 +41,8 @@ class Trial:
     previous: str | None
     target: str | None
     switch: Switch
+    drifted: bool = False
+    """What it serves was changed by hand: the node keeps that under an id of its own."""
 
 
 class Push:
@@ -73,19 +78,24 @@ class Push:
         took = time.monotonic() - started
         return NodeOutcome(outcome, live, trial.previous, took, reason)
 
-    def _attempt(self, trial: Trial, token: str) -> tuple[Outcome, str | None, str | None]:
+    def _attempt(self, trial: Trial, token: str) -> Ending:
         client = self.fleet.node(trial.node)
         self.say(trial.node, "switch", "switching, then proving from inside")
         applied = trial.switch(client, token, self.trial_s)
         if not applied.on_trial:
-            return _taken_back(applied.live, trial.previous, applied.reason or "no reason given")
+            why = applied.reason or "no reason given"
+            return _taken_back(trial, applied.live, applied.degraded, why)
         self.say(trial.node, "prove", "proving from outside")
         wrong = STOPPED if self.stop.is_set() else self._proof(trial, applied.live)
-        if wrong is not None:
-            self.say(trial.node, "rollback", wrong)
-            return _decided(client.cancel(token), trial.previous, wrong)
-        self.say(trial.node, "confirm", "confirming")
-        return _decided(client.confirm(token), trial.previous, None)
+        try:
+            if wrong is not None:
+                self.say(trial.node, "rollback", wrong)
+                return _decided(trial, client.cancel(token), wrong)
+            self.say(trial.node, "confirm", "confirming")
+            return _decided(trial, client.confirm(token), None)
+        except (NodeBusy, NodeRefused) as error:
+            # It was on trial, so this is no refusal of the push: the node has gone back already.
+            return self._ask_how_it_ended(trial, token, str(error))
 
     def _proof(self, trial: Trial, live: str | None) -> str | None:
         """Why the node does not serve its release as seen from here; None: it does."""
@@ -108,9 +118,7 @@ class Push:
             return f"{endpoint}{MARKER} answers {check.status} {seen!r}, expected {target}"
         return None
 
-    def _ask_how_it_ended(
-        self, trial: Trial, token: str, why: str
-    ) -> tuple[Outcome, str | None, str | None]:
+    def _ask_how_it_ended(self, trial: Trial, token: str, why: str) -> Ending:
         """Ask a node that we lost how it decided, until its own deadline has passed.
 
         `cancel` takes a trial back, and tells the decision where one was made already.
@@ -119,7 +127,7 @@ class Push:
         deadline = time.monotonic() + self.trial_s + 5.0
         while True:
             try:
-                return _decided(self.fleet.node(trial.node).cancel(token), trial.previous, why)
+                return _decided(trial, self.fleet.node(trial.node).cancel(token), why)
             except NodeRefused:
                 return self._as_it_stands(trial, why)
             except FleetError as error:
@@ -128,27 +136,26 @@ class Push:
                     return "unreachable", None, lost
             time.sleep(ASK_AGAIN_S)
 
-    def _as_it_stands(self, trial: Trial, why: str) -> tuple[Outcome, str | None, str | None]:
+    def _as_it_stands(self, trial: Trial, why: str) -> Ending:
         """The node does not know our token: the switch never began there."""
         try:
             live = self.fleet.node(trial.node).status().live
         except FleetError as error:
             return "unreachable", None, f"{why}; {error.what}"
-        return _taken_back(live, trial.previous, why)
+        return _taken_back(trial, live, False, why)
 
 
-def _taken_back(
-    live: str | None, previous: str | None, reason: str
-) -> tuple[Outcome, str | None, str]:
-    as_before = live == previous or (previous is None and live == ORIGINAL)
-    return ("rolled-back" if as_before else "degraded"), live, reason
-
-
-def _decided(
-    decided: Decided, previous: str | None, why: str | None
-) -> tuple[Outcome, str | None, str | None]:
-    if decided.degraded:
-        return "degraded", decided.live, decided.reason or why
-    if decided.decision == "confirmed":
+def _decided(trial: Trial, decided: Decided, why: str | None) -> Ending:
+    if decided.decision == "confirmed" and not decided.degraded:
         return "committed", decided.live, None
-    return _taken_back(decided.live, previous, why or decided.reason or "the trial ran out")
+    reason = why or decided.reason or "the trial ran out"
+    return _taken_back(trial, decided.live, decided.degraded, reason)
+
+
+def _taken_back(trial: Trial, live: str | None, degraded: bool, reason: str) -> Ending:
+    as_before = (
+        live == trial.previous
+        or (trial.previous is None and live == ORIGINAL)
+        or (trial.drifted and live != trial.target)
+    )
+    return ("rolled-back" if as_before and not degraded else "degraded"), live, reason
