@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kome_tui.reading import Missing, Reading
 from kome_tui.release.outcome import NodeOutcome, Progress, PushReport
 from kome_tui.signals.readings import Check
+from kome_tui.signals.traffic import TrafficWindow
 from kome_tui.state import (
     EVENTS_KEPT,
     ConsoleState,
@@ -25,6 +26,7 @@ from kome_tui.state import (
     PushStep,
     ServiceSeen,
     SshSeen,
+    TrafficSeen,
     UpstreamSeen,
     apply,
     evidence_of,
@@ -49,6 +51,19 @@ def after(events: Iterable[Event], state: ConsoleState | None = None) -> Console
     for event in events:
         state = apply(state, event)
     return state
+
+
+@pytest.mark.parametrize("live", [None, "original"])
+def test_traffic_of_a_node_without_a_release_of_ours_is_unknown_not_zero(
+    live: str | None,
+) -> None:
+    seen = TrafficSeen("node-01", Reading(TrafficWindow("node-01").traffic(NOW), NOW))
+    foreign = FactsSeen("node-01", Reading(facts(live=live), NOW))
+    ours = FactsSeen("node-01", Reading(facts(live=WANTED), NOW))
+    assert "no release of ours" in (
+        after([foreign, seen]).nodes["node-01"].traffic.why_missing or ""
+    )
+    assert after([ours, seen]).nodes["node-01"].traffic.or_none() is not None
 
 
 def texts(state: ConsoleState) -> list[str]:

@@ -31,6 +31,9 @@ from kome_tui.state.model import (
 from kome_tui.topology.model import Topology, UpstreamName
 from kome_tui.triage.model import OPERATOR, Evidence, NodeEvidence
 
+ORIGINAL = "original"
+"""The release id of what a node served before its first push."""
+
 
 def first_state(
     topology: Topology,
@@ -99,7 +102,7 @@ def _changed(state: ConsoleState, event: Event) -> ConsoleState:
         case HealthSeen():
             return _node(state, event.node, health=event.health)
         case TrafficSeen():
-            return _node(state, event.node, traffic=event.traffic)
+            return _traffic_seen(state, event)
         case UpstreamSeen():
             views = {**state.upstreams.get(event.upstream, {}), event.vantage: event.check}
             return replace(state, upstreams={**state.upstreams, event.upstream: views})
@@ -153,6 +156,18 @@ def _node(state: ConsoleState, name: str, **changes: Any) -> ConsoleState:
     if node is None:
         return state
     return replace(state, nodes={**state.nodes, name: replace(node, **changes)})
+
+
+def _traffic_seen(state: ConsoleState, event: TrafficSeen) -> ConsoleState:
+    """A node without a release of ours writes no line that we can read: unknown, not zero."""
+    node = state.nodes.get(event.node)
+    facts = node.facts.or_none() if node is not None else None
+    traffic = event.traffic.or_none()
+    is_foreign = facts is not None and facts.live in (None, ORIGINAL)
+    if is_foreign and traffic is not None and traffic.newest_line_at is None:
+        why = "not counted: it serves no release of ours yet"
+        return _node(state, event.node, traffic=Reading(Missing(why), event.traffic.taken_at))
+    return _node(state, event.node, traffic=event.traffic)
 
 
 def _ssh_seen(state: ConsoleState, event: SshSeen) -> ConsoleState:
