@@ -1,4 +1,4 @@
-# The two commands of this project. Both do all set-up on a machine with git, make and python3.
+# The two commands of this project, and one for figures. Both do all set-up on a machine with git, make and python3.
 #
 #   make run    the console, open on a practice fleet of real nginx nodes on this machine
 #   make test   everything that is checked: style, types, layers, shell, and the tests
@@ -12,3 +12,9 @@ run:
 test:
 	@sh scripts/setup.sh test
 	@sh scripts/checks.sh
+
+# Longer than a test, and not part of one: how long a push takes (docs/measured.md).
+.PHONY: bench
+bench:
+	@sh scripts/setup.sh run
+	@.venv/bin/python bench/push.py

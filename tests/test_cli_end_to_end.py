@@ -173,12 +173,14 @@ def test_a_port_that_another_process_holds_leaves_the_old_release_serving(fleet:
         other.bind(("127.0.0.1", 0))
         other.listen()
         fleet.topology = _with_port(fleet, "node-05", other.getsockname()[1])
-        code, report = fleet.deploy("node-05")
-    assert code in (1, 3)
+        code, report = fleet.deploy()
+    assert code == 3
     seen = report.nodes["node-05"]
-    assert seen.outcome in ("refused", "rolled-back")
+    assert seen.outcome == "refused"
     assert "Address already in use" in (seen.reason or "")
-    assert seen.release == before.nodes["node-05"].release
+    assert {name: node.release for name, node in report.nodes.items()} == {
+        name: node.release for name, node in before.nodes.items()
+    }
     fleet.topology = fleet.lab.topology
     assert set(fleet.deploy()[1].outcomes().values()) == {"unchanged"}
 

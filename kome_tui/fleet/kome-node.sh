@@ -773,6 +773,36 @@ put_in_place() {
 
 accepted() { # FILE: a warning counts too: a conflicting server name means that ours may be the ignored one
     test_conf "$1" || end refused "$complaint"
+    new_ports_are_free "$1"
+}
+
+# nginx -t accepts a port that another program holds, and the switch would only fail on it. A port that the
+# live file has too is ours, or apply's business where nginx is stopped.
+new_ports_are_free() { # FILE
+    ours=$(listens "$ETC/nginx.conf" | tr '\n' ' ')
+    for address in $(listens "$1"); do
+        case " $ours" in *" $address "*) continue ;; esac
+        ! taken "$address" ||
+            end refused "bind() to $address would fail (98: Address already in use): another program has this port"
+    done
+}
+
+listens() { # FILE: host:port of each listen line, without IPv6, which shares its port with IPv4 here
+    sed -n 's/^[[:space:]]*listen[[:space:]]\{1,\}\([0-9.:]*\)[; ].*/\1/p' "$1" 2>/dev/null |
+        sed "s/^[0-9]*\$/$ADDRESS:&/" | sort -u
+}
+
+taken() { # HOST:PORT: something accepts connections there
+    bound=''
+    ! command -v timeout >/dev/null 2>&1 || bound='timeout 3'
+    # shellcheck disable=SC2016,SC2086 # bash's program; $bound and $netcat are words, or nothing
+    if command -v bash >/dev/null 2>&1; then
+        $bound bash -c 'exec 3<>"/dev/tcp/$1/$2"' ask "${1%:*}" "${1##*:}" 2>/dev/null
+    else
+        netcat=nc
+        command -v nc >/dev/null 2>&1 || netcat='busybox nc'
+        $bound $netcat "${1%:*}" "${1##*:}" </dev/null >/dev/null 2>&1
+    fi
 }
 
 trial_id() { if read_journal; then printf '%s\n' "$j_id"; else printf '%s\n' -; fi; }
