@@ -1,5 +1,6 @@
 """Opens the console: on the operator's fleet, or on a practice fleet of its own."""
 
+import secrets
 import shutil
 import signal
 import subprocess
@@ -43,19 +44,16 @@ def open_console(options: Options) -> int:
 
 def open_on_lab(options: Options, directory: Path | None, nodes: int) -> int:
     """Start a practice fleet, open the console on it, and end the fleet with the console."""
-    with _folder(directory) as folder, _lab(folder, nodes):
+    folder = directory or new_folder()
+    with _lab(folder, nodes):
         return open_console(
             Options(folder / "topology.yaml", folder / "ssh_config", options.read_only)
         )
 
 
-@contextmanager
-def _folder(directory: Path | None) -> Iterator[Path]:
-    if directory is not None:
-        yield directory
-        return
-    with tempfile.TemporaryDirectory(prefix="kome-lab-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+def new_folder() -> Path:
+    """A name for a lab's folder. The lab makes it, and so removes it, even after a kill -9."""
+    return Path(tempfile.gettempdir()).resolve() / f"kome-lab-{secrets.token_hex(8)}"
 
 
 @contextmanager

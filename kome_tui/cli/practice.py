@@ -1,8 +1,8 @@
 """lab: start the practice fleet, and break or heal the running one."""
 
-import tempfile
 from pathlib import Path
 
+from kome_tui.cli import console
 from kome_tui.cli.options import Options
 from kome_tui.cli.output import say, show
 from kome_tui.errors import LabError, UsageError
@@ -13,18 +13,15 @@ EXTRA = "the practice fleet needs the extra: pip install 'kome-tui[lab]'"
 def start(options: Options, headless: bool, directory: Path | None, nodes: int) -> int:
     """Run the lab alone, or with the console on top."""
     if not headless:
-        from kome_tui.cli import console
-
         return console.open_on_lab(options, directory, nodes)
     try:
         from kome_tui.lab.run import run_headless
     except ModuleNotFoundError as error:
         raise LabError(EXTRA) from error
-    if directory is not None:
-        return run_headless(directory, nodes)
-    with tempfile.TemporaryDirectory(prefix="kome-lab-") as folder:
-        say(f"the lab's folder is {folder}")
-        return run_headless(Path(folder), nodes)
+    if directory is None:
+        directory = console.new_folder()
+        say(f"the lab's folder is {directory}")
+    return run_headless(directory, nodes)
 
 
 def break_(fault: str, directory: Path | None) -> int:
