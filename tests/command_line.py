@@ -1,6 +1,7 @@
 """Runs kome-tui as an operator's shell does: a process of its own, exit code and both outputs."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -37,3 +38,25 @@ def kome_tui(
     )
     assert "Traceback" not in done.stderr, done.stderr
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def interrupted(*arguments: str | Path, cwd: Path, after: str) -> Ran:
+    """Run one command and send it Ctrl-C once it has said `after` on standard error."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "kome_tui", *map(str, arguments)],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if after in line:
+                process.send_signal(signal.SIGINT)
+                break
+        out, err = process.communicate(timeout=LIMIT_S)
+    assert "Traceback" not in said + err
+    return Ran(process.returncode, out, said + err)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kome_tui.lab.faults import FAULTS
-from tests.command_line import Ran, kome_tui
+from tests.command_line import Ran, interrupted, kome_tui
 from tests.contract import PlanAnswer, ProbeAnswer, PushAnswer, StatusAnswer, TriageAnswer
 from tests.lab_fixture import RunningLab, lab_process
 
@@ -86,6 +86,22 @@ def test_rollback_goes_to_original_and_forward_again(bare_lab: RunningLab, tmp_p
     code, again = fleet.deploy("node-04")
     assert code == 0
     assert again.outcomes() == {"node-04": "committed"}
+
+
+def test_ctrl_c_takes_trials_back_and_reports_every_node(
+    bare_lab: RunningLab, tmp_path: Path
+) -> None:
+    fleet = Fleet(bare_lab, tmp_path)
+    fleet.run("rollback", "--to", "original", "--yes")
+    chosen = ("-t", fleet.topology, "--ssh-config", bare_lab.ssh_config)
+    ran = interrupted(*chosen, "deploy", "--json", cwd=tmp_path, after="switching")
+    report = PushAnswer.model_validate_json(ran.out)
+    assert ran.code == 1
+    assert len(report.nodes) == 11
+    assert set(report.outcomes().values()) <= {"committed", "rolled-back", "untouched"}
+    assert report.outcomes()["kome"] == "untouched"
+    assert "stopped by the operator" in (report.nodes["kome"].reason or "")
+    assert fleet.deploy()[1].result == "ok"
 
 
 def test_rollback_without_yes_and_without_a_terminal_is_refused(fleet: Fleet) -> None:

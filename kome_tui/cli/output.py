@@ -8,8 +8,9 @@ SCHEMA = 1
 
 
 def say(line: str) -> None:
-    """One line on standard error: progress, notes and errors."""
-    print(line, file=sys.stderr, flush=True)
+    """One line on standard error: progress, notes and errors. Whole, whichever thread says it."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def show(line: str = "") -> None:

@@ -102,7 +102,7 @@ def rollback(
 
 def _run(push: Push) -> PushReport:
     """Run a push in a thread, so that Ctrl-C stops its waves and takes trials back."""
-    stop = threading.Event()
+    stop, done = threading.Event(), threading.Event()
     results: list[PushReport] = []
     errors: list[BaseException] = []
 
@@ -111,12 +111,14 @@ def _run(push: Push) -> PushReport:
             results.append(push(_say_progress, stop))
         except BaseException as error:  # noqa: BLE001 - handed to the main thread below
             errors.append(error)
+        finally:
+            done.set()
 
-    thread = threading.Thread(target=work, name="push")
-    thread.start()
-    while thread.is_alive():
+    threading.Thread(target=work, name="push").start()
+    # Not Thread.join: interrupted, it takes a running thread for a finished one.
+    while not done.is_set():
         try:
-            thread.join()
+            done.wait()
         except KeyboardInterrupt:
             say("stopping: trials are taken back, later nodes stay as they are")
             stop.set()
