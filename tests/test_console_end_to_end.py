@@ -70,11 +70,17 @@ def _panel(app: KomeApp, selector: str) -> str:
 
 
 async def _push_all(app: KomeApp, pilot: Pilot[None]) -> None:
+    """Press the key, say yes where it asks, and wait for the report of this push."""
+    before = app.folded.last_push
+
+    def reported() -> bool:  # a refused push can be over before anybody saw it run
+        return app.folded.last_push is not before and not app.folded.pushing
+
     await pilot.press("r")
-    await until(pilot, lambda: app.folded.pushing or isinstance(app.screen, Question))
+    await until(pilot, lambda: reported() or isinstance(app.screen, Question), PUSH_S)
     if isinstance(app.screen, Question):
         await pilot.click("#yes")
-    await until(pilot, lambda: _outcomes(app) and not app.folded.pushing, PUSH_S)
+    await until(pilot, reported, PUSH_S)
 
 
 async def test_open_redeploy_break_find_heal(bare_lab: RunningLab) -> None:
