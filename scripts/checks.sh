@@ -18,7 +18,8 @@ check "style: ruff format" ruff format --check .
 check "types: mypy --strict" mypy
 check "layers: import-linter" lint-imports
 if command -v shellcheck >/dev/null 2>&1; then
-    check "shell: shellcheck" shellcheck -s sh scripts/*.sh kome_tui/fleet/kome-node.sh .ci/run
+    check "shell: shellcheck" shellcheck -s sh scripts/*.sh .ci/run
+    cat kome_tui/fleet/node/*.sh | check "shell: shellcheck of the node script" shellcheck -s sh - || exit 1
 else
     printf 'checks: skipped shellcheck: it is not installed (apt install shellcheck)\n' >&2
 fi

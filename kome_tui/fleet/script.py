@@ -1,7 +1,7 @@
-"""kome-node.sh with a node's layout filled in: the file that lies on the node.
+"""kome-node with a node's layout filled in: the one file that lies on the node.
 
-Every value comes from a validated Layout and is quoted anyway: it becomes a line of a script that
-runs as root.
+Its parts stand in node/, joined in the order of their names. Every value comes from a validated
+Layout and is quoted anyway: it becomes a line of a script that runs as root.
 """
 
 import re
@@ -51,5 +51,8 @@ def node_script(layout: Layout, *, port: int | None = None, keep: int = 5) -> st
 
 
 def packaged_script() -> str:
-    """kome-node.sh as it is packaged, with Debian's layout."""
-    return files("kome_tui.fleet").joinpath("kome-node.sh").read_text(encoding="utf-8")
+    """The whole script as it is packaged, with Debian's layout."""
+    parts = files("kome_tui.fleet").joinpath("node").iterdir()
+    texts = {part.name: part for part in parts if part.name.endswith(".sh")}
+    return "".join(texts[name].read_text(encoding="utf-8") for name in sorted(texts))
+

@@ -1,0 +1,231 @@
+# ---------------------------------------------------------------- the transaction on the disk
+#
+# STATE/journal is the transaction: it arrives whole by one rename and leaves whole by one. In it:
+# txn (what was begun), back (the link that a rollback only has to rename), last.* (ready-made outcomes,
+# for a full disk) and decision, a link that can be made once: confirmed or rolled-back.
+
+read_txn() { # FILE -> $j_*
+    j_token='' j_id='' j_previous='' j_by='' j_since='' j_before='' j_ran='' j_trial=''
+    [ -r "$1" ] || return 1
+    while IFS='=' read -r key value; do
+        case $key in
+            token) j_token=$value ;;
+            id) j_id=$value ;;
+            previous) j_previous=$value ;;
+            by) j_by=$value ;;
+            since) j_since=$value ;;
+            before) j_before=$value ;;
+            ran) j_ran=$value ;;
+            trial) j_trial=$value ;;
+        esac
+    done <"$1"
+    is_id "$j_id" && is_id "$j_previous" && is_word "$j_token" && is_seconds "$j_trial"
+}
+
+read_journal() { [ -d "$STATE/journal" ] && read_txn "$STATE/journal/txn"; }
+
+# What a half-made, half-removed or unreadable journal leaves is no transaction: nothing was changed yet.
+sweep_journal() {
+    [ ! -d "$STATE/.journal.new" ] || rm -rf "$STATE/.journal.new"
+    [ ! -d "$STATE/.journal.done" ] || rm -rf "$STATE/.journal.done"
+    [ ! -d "$STATE/journal" ] || read_journal || rm -rf "$STATE/journal"
+}
+
+write_journal() { # ID; everything is on the disk before it is in place
+    new=$STATE/.journal.new
+    boot_id
+    now
+    mkdir "$new" &&
+        printf '%s\n' "id=$1" "previous=$live" "token=$a_token" "by=$a_by" "since=$since" \
+            "trial=$a_trial" "boot=$boot" "uptime_cs=$now" "ran=$ran" "before=$before" >"$new/txn" &&
+        printf '%s\n' "$a_token confirmed $1 $since $a_by -" >"$new/last.confirmed" &&
+        printf '%s\n' "$a_token rolled-back $1 $since $a_by taken back" >"$new/last.rolled-back" &&
+        ln -s "releases/$live" "$new/back" &&
+        durable "$new/txn" "$new/last.confirmed" "$new/last.rolled-back" "$new" &&
+        replace "$new" "$STATE/journal" && durable "$STATE"
+}
+
+clear_journal() {
+    rm -rf "$STATE/.journal.done"
+    replace "$STATE/journal" "$STATE/.journal.done" || rm -rf "$STATE/journal"
+    durable "$STATE"
+    rm -rf "$STATE/.journal.done"
+}
+
+write_last() { # OUTCOME REASON...
+    outcome=$1
+    shift
+    { printf '%s\n' "$j_token $outcome $j_id $j_since $j_by $*" >"$STATE/last.new"; } 2>/dev/null &&
+        durable "$STATE/last.new" && replace "$STATE/last.new" "$STATE/last" && return 0
+    [ "$outcome" = degraded ] || replace "$STATE/journal/last.$outcome" "$STATE/last"
+}
+
+read_last() {
+    l_token='' l_outcome='' l_reason='' l_text=''
+    { read -r l_token l_text <"$STATE/last"; } 2>/dev/null || return 1
+    read -r l_outcome _ _ _ l_reason <<END
+$l_text
+END
+    [ -n "$l_outcome" ]
+}
+
+phase() { # STATE TEXT...: tells the verb that waits; on a memory file system
+    printf '%s\n' "$j_token $*" >"$RUN/phase"
+}
+
+read_phase() { # TOKEN -> $p_state $p_text
+    p_state=''
+    { read -r p_token p_state p_text <"$RUN/phase"; } 2>/dev/null && [ "$p_token" = "$1" ]
+}
+
+# Finish a confirmed release. Repeating it is harmless.
+forward() {
+    live_id
+    [ "$live" = "$j_id" ] || link_to "releases/$j_id" "$STATE/current"
+    [ "$j_previous" = "$j_id" ] || link_to "releases/$j_previous" "$STATE/previous"
+    fp forward
+    write_last confirmed -
+    durable "$STATE"
+    prune
+    clear_journal
+    phase confirmed
+}
+
+# Take a release back. Repeating it is harmless; nothing in it needs room on the disk.
+back() { # REASON
+    reason=$1
+    { read -r token text <"$RUN/reason"; } 2>/dev/null && [ "$token" = "$j_token" ] && reason=$text
+    ln -s rolled-back "$STATE/journal/decision" 2>/dev/null
+    if [ "$(readlink "$STATE/journal/decision")" = confirmed ]; then
+        forward
+        return
+    fi
+    printf '%s\n' "$j_token $reason" >"$RUN/reason"
+    fp decided
+    restored=no
+    for _ in 1 2 3; do
+        restore_link && restored=yes && break
+        nap 30
+    done
+    fp restored
+    wrong=''
+    [ "${a_at:-}" = boot ] || [ "$restored" = no ] || serve_again
+    if [ "$restored" = no ]; then # the journal stays, so that every next contact tries again
+        phase degraded "$reason; the disk cannot be changed back"
+        return 1
+    elif [ -n "$wrong" ]; then
+        write_last degraded "$reason; $wrong"
+        clear_journal
+        phase degraded "$reason; $wrong"
+        return 1
+    fi
+    write_last rolled-back "$reason"
+    fp told
+    clear_journal
+    phase rolled-back "$reason"
+}
+
+restore_link() {
+    live_id
+    if [ "$live" != "$j_previous" ]; then
+        replace "$STATE/journal/back" "$STATE/current" || link_to "releases/$j_previous" "$STATE/current" || return 1
+        live_id
+        [ "$live" = "$j_previous" ] || return 1
+    fi
+    durable "$STATE"
+}
+
+# Always a reload: one that was sent just before a crash may still be on its way with the new release.
+serve_again() {
+    for _ in 1 2; do
+        reload
+        prove "$j_previous" "$j_before" patient "$BACK_CS" && return 0
+    done
+    [ "$j_ran" = no ] || wrong="the old release does not serve: $why"
+}
+
+# Finish whatever transaction is there, forward or back. Needs the lock.
+settle() { # REASON for going back
+    read_journal || return 0
+    if [ "$(readlink "$STATE/journal/decision")" = confirmed ]; then forward; else back "$1"; fi
+}
+
+# Newest KEEP releases stay, and those that something points at.
+prune() {
+    linked_id "$STATE/previous"
+    previous=$id
+    live_id
+    kept=0
+    # shellcheck disable=SC2012 # names are ids by is_id
+    ls -1t "$STATE/releases" | while read -r name; do
+        is_id "$name" || continue
+        kept=$((kept + 1))
+        case $name in original | "$live" | "$previous") continue ;; esac
+        [ "$kept" -le "$KEEP" ] || rm -rf "$STATE/releases/$name"
+    done
+    for folder in "$STATE"/releases/.in.*; do # of an upload that died
+        [ ! -d "$folder" ] || kill -0 "${folder##*.}" 2>/dev/null || rm -rf "$folder"
+    done
+}
+
+# ---------------------------------------------------------------- the lock
+
+open_lock() {
+    (: >>"$RUN/lock") 2>/dev/null || end failed "cannot write in $RUN"
+    exec 9>>"$RUN/lock"
+}
+
+# A guard that ends, or a status, may hold it for a moment; a push holds it for its whole trial.
+lock() {
+    open_lock
+    tries=0
+    until flock -n 9; do
+        ! read_journal || end busy "$j_by since $j_since"
+        tries=$((tries + 1))
+        [ "$tries" -lt 50 ] || end busy 'another command is at work on this node'
+        nap 2
+    done
+}
+
+lock_is_free() { (open_lock && flock -n 9) >/dev/null 2>&1; }
+
+# ---------------------------------------------------------------- what the node served before
+
+# Make what nginx is told to use now a release, byte for byte, so that there is a way back to it:
+# the first time as `original` with its whole folder, later (a file somebody changed) under its own digest.
+keep_what_serves() {
+    live_id
+    drift
+    [ "$live" = - ] || [ "$drift" = yes ] || return 0
+    [ -r "$ETC/nginx.conf" ] || end refused "there is no $ETC/nginx.conf to go back to"
+    digest "$ETC/nginx.conf"
+    was=$live held=$sum
+    keep=$(printf '%s' "$held" | cut -c1-12)
+    if [ "$live" != - ] && verified "$live" && cmp -s "$ETC/nginx.conf" "$STATE/releases/$live/nginx.conf"; then
+        keep=$live
+    elif [ ! -d "$STATE/releases/original" ] || cmp -s "$ETC/nginx.conf" "$STATE/releases/original/nginx.conf"; then
+        keep=original
+    fi
+    [ -d "$STATE/releases/$keep" ] || archive "$keep" || end failed "cannot keep what $ETC holds"
+    fp archived
+    link_to "releases/$keep" "$STATE/current" && durable "$STATE" || end failed "cannot write in $STATE"
+    fp adopted
+    linked || { link_to "$STATE/current/nginx.conf" "$ETC/nginx.conf" && durable "$ETC"; } ||
+        end failed "cannot make $ETC/nginx.conf a link"
+    [ "$was" = - ] || [ "$was" = original ] || verified "$was" || rm -rf "${STATE:?}/releases/$was"
+    live=$keep
+}
+
+archive() { # NAME; $held is the digest of the file
+    private=$STATE/releases/.in.$$
+    rm -rf "$private"
+    mkdir "$private" || return 1
+    if [ "$1" = original ]; then cp -Rp "$ETC/." "$private" || return 1; fi
+    rm -f "$private/nginx.conf"
+    cat "$ETC/nginx.conf" >"$private/nginx.conf" || return 1
+    http_get /
+    printf '%s\n' "digest=$held" "answer=$(printf '%s' "${http_line:--}" | one_line)" >"$private/.kome" || return 1
+    find "$private" \( -type f -o -type d \) -exec sync {} + 2>/dev/null || return 1
+    replace "$private" "$STATE/releases/$1" && durable "$STATE/releases"
+}
+

@@ -1,0 +1,186 @@
+# ---------------------------------------------------------------- a push: runner and guard
+
+# Owns the transaction and, by inheritance, the lock. It has no tie to the ssh connection.
+runner() {
+    ROLE=runner
+    read_journal || exit 1
+    exec 8<>"$RUN/wake"
+    fp start
+    if ! link_to "releases/$j_id" "$STATE/current" || ! durable "$STATE"; then
+        back 'the link cannot be switched'
+        exit
+    fi
+    fp switched
+    reload
+    fp reloaded
+    expected=-
+    ! noted "$j_id" answer || expected=$noted
+    if ! prove "$j_id" "$expected" judge "$PROOF_CS"; then
+        back "$why"
+        exit
+    fi
+    fp proved
+    wait_for_decision
+    exit
+}
+
+wait_for_decision() {
+    to_cs "$j_trial"
+    deadline=$cs
+    now
+    deadline=$((now + deadline))
+    phase proved "$deadline"
+    while :; do
+        if [ -L "$STATE/journal/decision" ]; then
+            fp decision
+            settle 'cancelled by the console'
+            return
+        fi
+        now
+        if [ "$now" -ge "$deadline" ]; then
+            back 'not confirmed in time'
+            return
+        fi
+        if ! title "$master" || [ "${title#nginx: master}" = "$title" ]; then
+            back 'nginx died during the trial'
+            return
+        fi
+        pause=$((deadline - now))
+        [ "$pause" -lt 50 ] || pause=50
+        woken "$pause"
+    done
+}
+
+woken() { # CENTISECONDS at most, less when a verb has written to the pipe
+    if command -v timeout >/dev/null 2>&1; then
+        part=$1
+        [ "$part" -gt 9 ] || part=0$part
+        timeout "0.$part" head -c 1 <&8 >/dev/null 2>&1 9>&-
+    else
+        nap 5
+    fi
+}
+
+# Blocked in flock until the runner ends, however it ends; then finishes what the runner left.
+guard() { # TOKEN
+    ROLE=guard
+    exec 9>>"$RUN/lock"
+    printf '%s\n' "$1" >"$RUN/guard"
+    flock 9
+    fp start
+    read_journal && [ "$j_token" = "$1" ] || exit 0
+    settle 'the process that ran the trial died'
+    exit 0
+}
+
+# ---------------------------------------------------------------- a push: the decision
+
+# Made in the journal's own folder, entered before it is read: whatever happens to its name, the link can
+# only land in the transaction that has our token, and only the first link can be made.
+decide() { # confirmed|rolled-back
+    need token "$a_token"
+    folders || end failed "cannot write in $STATE and $RUN"
+    open_lock
+    if cd "$STATE/journal" 2>/dev/null && read_txn ./txn && [ "$j_token" = "$a_token" ]; then
+        if flock -n 9; then # runner and guard are gone: only a decision on the disk counts
+            settle 'the processes that ran the trial died'
+        else
+            [ "$1" = rolled-back ] || may_confirm
+            fp deciding
+            ln -s "$1" decision 2>/dev/null
+            [ -L decision ] || [ ! -d "$STATE/journal" ] || undecided "$1"
+            durable . || end failed 'the decision cannot be written'
+            fp decided
+            wake
+            until_settled
+        fi
+    fi
+    cd /
+    say_decision
+}
+
+undecided() { # confirmed|rolled-back: the disk takes nothing any more, and the runner cannot go back either
+    [ "$1" = rolled-back ] || end refused 'the decision cannot be written: the disk takes nothing'
+    live_id
+    l_outcome=degraded l_reason='the decision cannot be written: the disk takes nothing'
+    say_outcome
+}
+
+may_confirm() {
+    read_phase "$a_token" && [ "$p_state" = proved ] || end refused 'the release is not proved'
+    now
+    [ "$now" -lt "$p_text" ] || return 0 # the runner decides, and is about to
+    expected=-
+    ! noted "$j_id" answer || expected=$noted
+    answers "$j_id" "$expected" && return 0
+    why="not serving: $why"
+    printf '%s\n' "$j_token $why" >"$RUN/reason"
+    ln -s rolled-back decision 2>/dev/null # why wait: the console has no better news to come
+    wake
+    until_settled
+    end refused "$why"
+}
+
+wake() { { printf x 1<>"$RUN/wake"; } 2>/dev/null; }
+
+until_settled() {
+    tries=0
+    while read_journal && [ "$j_token" = "$a_token" ]; do
+        tries=$((tries + 1))
+        if [ "$tries" -lt 50 ]; then nap 1; else nap 10; fi
+        [ $((tries % 10)) -ne 0 ] || settle_if_alone
+        [ "$tries" -lt 250 ] || break
+    done
+}
+
+say_decision() {
+    live_id
+    if read_journal && [ "$j_token" = "$a_token" ]; then # decided, durable, not finished yet
+        decision=$(readlink "$STATE/journal/decision")
+        l_outcome=degraded l_reason='the disk cannot be changed back'
+        [ "$decision" != confirmed ] || l_outcome=confirmed
+    elif ! read_last || [ "$l_token" != "$a_token" ]; then
+        ! read_journal || end refused "the trial belongs to $j_by since $j_since"
+        end refused 'there is no trial with this token'
+    fi
+    say_outcome
+}
+
+say_outcome() {
+    case $l_outcome in
+        confirmed) say 'decision confirmed' ;;
+        *) say 'decision rolled-back' ;;
+    esac
+    say "live $live"
+    case $l_outcome in
+        degraded) say 'degraded yes' ;;
+        *) say 'degraded no' ;;
+    esac
+    say "reason ${l_reason:--}"
+    end_ok
+}
+
+recover() {
+    folders || end failed "cannot write in $STATE and $RUN"
+    lock
+    sweep_journal
+    if read_journal; then
+        settle 'an earlier push was left unfinished'
+        live_id
+        read_last && [ "$l_token" = "$j_token" ] || { l_outcome=degraded && l_reason=$reason; }
+        say_outcome
+    fi
+    live_id
+    why=-
+    degraded=no
+    if [ "$a_at" != boot ] && [ "$live" != - ] && master && ! answers "$live" -; then
+        reload
+        prove "$live" - patient "$BACK_CS" && why=- || degraded=yes
+    fi
+    say 'decision -'
+    say "live $live"
+    say "degraded $degraded"
+    say "reason $why"
+    end_ok
+}
+
