@@ -1,7 +1,7 @@
 """plan, deploy, rollback on the command line."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from kome_tui.cli.options import Options, chosen
 from kome_tui.cli.output import ask, is_interactive, say, show, write_json
@@ -48,9 +48,22 @@ def plan(options: Options, nodes: list[str] | None, as_json: bool) -> int:
             if made.diff:
                 show()
                 show(made.diff)
+        _show_meanings(plans)
     if any(made.changed for made in plans.values()):
         return 3
     return 1 if any(made.reason for made in plans.values()) else 0
+
+
+def _show_meanings(plans: Mapping[str, planning.NodePlan]) -> None:
+    """What the diffs mean, last, where a terminal stops; nodes that mean the same together."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name, made in plans.items():
+        if made.meaning:
+            alike.setdefault(made.meaning, []).append(name)
+    for meaning, names in alike.items():
+        show(f"What changes on {', '.join(names)}:")
+        for sentence in meaning:
+            show(f"  {sentence}")
 
 
 def deploy(options: Options, nodes: list[str] | None, as_json: bool, accept_drift: bool) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from kome_tui.errors import FleetError
 from kome_tui.nginx.diff import unified
+from kome_tui.nginx.meaning import changes
 from kome_tui.nginx.render import Release, render_release
 from kome_tui.release.engine import at_once
 from kome_tui.release.fleet_api import FleetApi
@@ -24,6 +25,8 @@ class NodePlan:
     diff: str
     """Unified diff from what the node serves to what it would serve."""
     reason: str | None
+    meaning: tuple[str, ...] = ()
+    """The same as what people feel: `streams timeout: 60 s -> 3600 s`."""
 
 
 def plan(topology: Topology, fleet: FleetApi, names: Sequence[str]) -> dict[str, NodePlan]:
@@ -43,4 +46,5 @@ def _plan(fleet: FleetApi, release: Release) -> NodePlan:
         return NodePlan(None, release.id, False, None, "", error.what)
     live = status.live or "what it serves now"
     diff = unified(served, release.conf, f"{release.node} {live}", f"{release.node} {release.id}")
-    return NodePlan(status.live, release.id, True, status.drift, diff, None)
+    felt = changes(served, release.conf)
+    return NodePlan(status.live, release.id, True, status.drift, diff, None, felt)

@@ -64,6 +64,9 @@ def diff(node: str, plan: NodePlan | None) -> tuple[Line, ...]:
         shown = (line(Span("The configurations do not differ; only the release id does.", "dim")),)
     if len(rows) > DIFF_LINES:
         shown += (line(Span(f"… {len(rows) - DIFF_LINES} more lines", "dim")),)
+    felt = tuple(line(Span(clean(sentence), "accent")) for sentence in plan.meaning)
+    if felt:
+        shown = (*felt, (), *shown)
     if plan.drift:
         head = line(Span(f"{node} drifted: ", "warn"), "it was changed outside of kome-tui.")
         return (head, *shown)
