@@ -37,6 +37,7 @@ def open_console(options: Options) -> int:
         Fleet(topology, options.ssh_config),
         is_lab=topology.fleet == LAB_FLEET,
         read_only=options.read_only,
+        file=path,
     )
     KomeApp(session).run()
     return 0

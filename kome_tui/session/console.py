@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from kome_tui.errors import KomeError
@@ -31,6 +32,7 @@ from kome_tui.session.node_watch import NodeWatch
 from kome_tui.session.readings import silent_nodes
 from kome_tui.session.sample import PROBE_PATHS
 from kome_tui.session.threads import join_all, spawn
+from kome_tui.session.topology_watch import TopologyWatch
 from kome_tui.session.wanted import wanted_ids
 from kome_tui.signals.probe import run_probe, targets_for
 from kome_tui.signals.readings import ProbeResult
@@ -40,11 +42,13 @@ from kome_tui.state import (
     Event,
     LogEntry,
     Noted,
+    PlanSeen,
     ProbeSeen,
     ProbeStarted,
     PushEnded,
     PushStarted,
     PushStep,
+    TopologySeen,
     apply,
     evidence_of,
     first_state,
@@ -76,9 +80,10 @@ class Session:
         *,
         is_lab: bool,
         read_only: bool,
+        file: Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.topology = topology
+        """`file`: where the topology was read from, to be read anew when it is edited."""
         self.state: ConsoleState = first_state(
             topology,
             source,
@@ -87,6 +92,7 @@ class Session:
             read_only=read_only,
             now=clock(),
         )
+        self._file = TopologyWatch(file, topology) if file is not None else None
         self._fleet = fleet
         self._clock = clock
         self._emit: Callable[[Event], None] = lambda event: None
@@ -103,6 +109,11 @@ class Session:
         self._watches = tuple(
             NodeWatch(name, fleet, clock, self._stop, self._put) for name in topology.nodes
         )
+
+    @property
+    def topology(self) -> Topology:
+        """The topology of the newest state."""
+        return self.state.topology
 
     def start(self, emit: Callable[[Event], None]) -> None:
         """Start sampling. `emit` is called from one thread, in the order of the events."""
@@ -169,7 +180,9 @@ class Session:
 
     def plan(self, nodes: tuple[str, ...]) -> Mapping[str, NodePlan]:
         """What a push would change. Blocks; raises KomeError."""
-        return plan(self.topology, self._fleet, nodes)
+        found = plan(self.topology, self._fleet, nodes)
+        self._put(PlanSeen(self._clock()))
+        return found
 
     # Threads. Each is a short loop; what it finds goes to the inbox.
 
@@ -188,9 +201,17 @@ class Session:
     def _check(self) -> None:
         while not self._stop.is_set():
             began = time.monotonic()
+            self._put(*self._file_news())
             self._put(*self._one_round(), diagnose=True)
             self._hurry.wait(max(0.0, began + ROUND_S - time.monotonic()))
             self._hurry.clear()
+
+    def _file_news(self) -> tuple[Event, ...]:
+        news = self._file.news() if self._file is not None else None
+        if news is None:
+            return ()
+        wanted = wanted_ids(news.topology) if news.topology is not None else {}
+        return (TopologySeen(self._clock(), news.topology, wanted, news.problem),)
 
     def _one_round(self) -> tuple[Event, ...]:
         looks = operator_looks(self.topology)

@@ -18,6 +18,7 @@ from kome_tui.state.model import (
     HealthSeen,
     NodeState,
     Noted,
+    PlanSeen,
     ProbeSeen,
     ProbeStarted,
     PushEnded,
@@ -25,6 +26,7 @@ from kome_tui.state.model import (
     PushStep,
     ServiceSeen,
     SshSeen,
+    TopologySeen,
     TrafficSeen,
     UpstreamSeen,
 )
@@ -121,6 +123,10 @@ def _changed(state: ConsoleState, event: Event) -> ConsoleState:
         case PushEnded():
             report = event.report if event.report is not None else state.last_push
             return replace(state, pushing=(), last_push=report)
+        case TopologySeen():
+            return _topology_seen(state, event)
+        case PlanSeen():
+            return replace(state, is_plan_old=False)
         case Noted():
             return state
         case _:
@@ -143,7 +149,9 @@ def _time_of(event: Event) -> float:
             return event.probe.taken_at
         case Diagnosed():
             return event.diagnosis.taken_at
-        case ProbeStarted() | PushStarted() | PushStep() | PushEnded():
+        case (
+            ProbeStarted() | PushStarted() | PushStep() | PushEnded() | TopologySeen() | PlanSeen()
+        ):
             return event.at
         case Noted():
             return event.entry.at
@@ -198,6 +206,22 @@ def _service_seen(state: ConsoleState, event: ServiceSeen) -> ConsoleState:
             assert_never(event.which)
 
 
+def _topology_seen(state: ConsoleState, event: TopologySeen) -> ConsoleState:
+    if event.topology is None:
+        return replace(state, file_problem=event.problem)
+    nodes = {
+        name: replace(node, wanted=event.wanted.get(name)) for name, node in state.nodes.items()
+    }
+    differs = any(node.wanted != state.nodes[name].wanted for name, node in nodes.items())
+    return replace(
+        state,
+        topology=event.topology,
+        nodes=nodes,
+        file_problem=None,
+        is_plan_old=state.is_plan_old or differs,
+    )
+
+
 def _push_started(state: ConsoleState, event: PushStarted) -> ConsoleState:
     nodes = {name: replace(node, progress=None) for name, node in state.nodes.items()}
-    return replace(state, nodes=nodes, pushing=event.nodes)
+    return replace(state, nodes=nodes, pushing=event.nodes, is_plan_old=False)

@@ -21,6 +21,7 @@ from kome_tui.state.model import (
     HealthSeen,
     LogEntry,
     Noted,
+    PlanSeen,
     ProbeSeen,
     ProbeStarted,
     PushEnded,
@@ -28,6 +29,7 @@ from kome_tui.state.model import (
     PushStep,
     ServiceSeen,
     SshSeen,
+    TopologySeen,
     TrafficSeen,
     UpstreamSeen,
 )
@@ -99,7 +101,9 @@ def _lines(before: ConsoleState, after: ConsoleState, event: Event) -> Iterable[
             return _end_lines(event)
         case Noted():
             return (_Line(event.entry),)
-        case HealthSeen() | TrafficSeen() | ProbeStarted():
+        case TopologySeen():
+            return _file_lines(after, event)
+        case HealthSeen() | TrafficSeen() | ProbeStarted() | PlanSeen():
             return ()
         case _:
             assert_never(event)
@@ -211,6 +215,13 @@ def _findings(reading: Reading[Diagnosis]) -> dict[str, Finding]:
         for finding in found
         if finding.severity != "info"
     }
+
+
+def _file_lines(after: ConsoleState, event: TopologySeen) -> Iterable[_Line]:
+    if event.problem is not None:
+        text = f"{after.source} was edited, but is not taken over: {event.problem}"
+        return _always(event.at, "warning", "topology", text)
+    return _always(event.at, "info", "topology", f"{after.source} was edited and read anew")
 
 
 def _step_lines(event: PushStep) -> Iterator[_Line]:

@@ -65,6 +65,10 @@ class ConsoleState:
     last_push: PushReport | None = None
     events: tuple[LogEntry, ...] = ()
     """Newest last, at most EVENTS_KEPT."""
+    is_plan_old: bool = False
+    """The topology file was edited since a plan was last read."""
+    file_problem: str | None = None
+    """Why the topology file, as it is now, was not taken over."""
     told: Mapping[str, str] = field(default_factory=dict)
     """What the events said last of each subject: they tell changes, not readings."""
 
@@ -145,6 +149,24 @@ class PushEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class TopologySeen:
+    """The topology file was edited."""
+
+    at: float
+    topology: Topology | None
+    """None: not taken over."""
+    wanted: Mapping[str, str | None]
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSeen:
+    """Somebody has read what a push would change."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Noted:
     """Something worth a line on the events screen."""
 
@@ -164,5 +186,7 @@ Event = (
     | PushStarted
     | PushStep
     | PushEnded
+    | TopologySeen
+    | PlanSeen
     | Noted
 )

@@ -1,7 +1,7 @@
 """A push in words: its label, when it has to ask, its steps and its outcome."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,11 +59,11 @@ def question(state: ConsoleState, nodes: tuple[str, ...]) -> PushQuestion | None
     """What is unusual about pushing to `nodes`; None where nothing is."""
     drifted = tuple(name for name in nodes if _drifted(state, name))
     bare = tuple(name for name in nodes if state.nodes[name].ssh.or_none() == "not-set-up")
-    if not drifted and not bare:
+    if not (drifted or bare or state.is_plan_old or state.file_problem):
         return None
     rest = tuple(name for name in nodes if name not in bare)
     count = words.counted(len(rest), "node")
-    text: list[Line] = []
+    text: list[Line] = [*_edited(state, nodes)]
     if drifted:
         what = "was changed there by hand, and the push replaces it."
         text.append(line(Span(words.listed(drifted), "warn"), f" drifted: what it serves {what}"))
@@ -140,6 +140,20 @@ def reasons(report: PushReport) -> tuple[Line, ...]:
         for name, node in report.nodes.items()
         if node.reason
     )
+
+
+def _edited(state: ConsoleState, nodes: tuple[str, ...]) -> Iterator[Line]:
+    """What an edited topology file means for this push."""
+    if state.file_problem is not None:
+        yield line(Span(state.source, "warn"), " was edited, and cannot be used as it is now:")
+        yield line(Span(state.file_problem, "warn"))
+        yield line("This push still uses what was read before.")
+    elif state.is_plan_old:
+        facts = {name: state.nodes[name].facts.or_none() for name in nodes}
+        new = [n for n, seen in facts.items() if seen and seen.live != state.nodes[n].wanted]
+        yield line(Span(state.source, "warn"), " was edited since you last saw the plan.")
+        yield line("It changes: ", Span(words.listed(new, at_most=12) or "no node", "strong"))
+        yield line(Span("2 shows what changes, as a diff.", "dim"))
 
 
 def _drifted(state: ConsoleState, name: str) -> bool:
