@@ -37,6 +37,18 @@ def test_no_request_is_not_zero_percent() -> None:
     assert cell.why == "no cacheable request in 60 s"
 
 
+def test_a_push_that_would_cut_answers_asks() -> None:
+    state = healthy_state()
+    short = state.topology.timeouts.model_copy(update={"shutdown": "60s"})
+    hasty = replace(state, topology=state.topology.model_copy(update={"timeouts": short}))
+
+    asked = push.question(hasty, ("node-01",))
+
+    assert asked is not None
+    assert "node-01 cuts answers that run on 60s" in joined(asked.text)
+    assert push.question(state, ("node-01",)) is None
+
+
 def test_hit_rate_shows_its_sample() -> None:
     assert fleet.hit_cell(HitCounts(312, 28, 5, 60.0)).text == "92 % of 340"
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from kome_tui.release.outcome import Outcome, Progress, PushReport, Step
 from kome_tui.state import ConsoleState
+from kome_tui.topology.grammar import seconds
 from kome_tui.ui.ink import Cell, Line, Span, Tone, line, plain
 from kome_tui.ui.present import words
 
@@ -20,6 +21,8 @@ STEP_WORDS: dict[Step, str] = {
     "rollback": "going back",
     "done": "done",
 }
+LONGEST_ANSWER_S = 600.0
+"""An answer may take this long; workers that finish in less time cut some."""
 OUTCOME_WORDS: dict[Outcome, tuple[str, Tone]] = {
     "committed": ("committed", "good"),
     "unchanged": ("unchanged", "dim"),
@@ -59,7 +62,8 @@ def question(state: ConsoleState, nodes: tuple[str, ...]) -> PushQuestion | None
     """What is unusual about pushing to `nodes`; None where nothing is."""
     drifted = tuple(name for name in nodes if _drifted(state, name))
     bare = tuple(name for name in nodes if state.nodes[name].ssh.or_none() == "not-set-up")
-    if not (drifted or bare or state.is_plan_old or state.file_problem):
+    cut = _would_cut(state, nodes)
+    if not (drifted or bare or cut or state.is_plan_old or state.file_problem):
         return None
     rest = tuple(name for name in nodes if name not in bare)
     count = words.counted(len(rest), "node")
@@ -67,6 +71,10 @@ def question(state: ConsoleState, nodes: tuple[str, ...]) -> PushQuestion | None
     if drifted:
         what = "was changed there by hand, and the push replaces it."
         text.append(line(Span(words.listed(drifted), "warn"), f" drifted: what it serves {what}"))
+    if cut:
+        after = state.topology.timeouts.shutdown
+        text.append(line(Span(words.listed(cut), "warn"), f" cuts answers that run on {after}"))
+        text.append(line("after the push (timeouts.shutdown in the topology)."))
     if bare:
         text.append(line(Span(words.listed(bare), "warn"), " not set up yet, and left out."))
         text.append(line("To set up: ", Span(f"kome-tui rebuild {' '.join(bare)}", "accent")))
@@ -150,10 +158,19 @@ def _edited(state: ConsoleState, nodes: tuple[str, ...]) -> Iterator[Line]:
         yield line("This push still uses what was read before.")
     elif state.is_plan_old:
         facts = {name: state.nodes[name].facts.or_none() for name in nodes}
-        new = [n for n, seen in facts.items() if seen and seen.live != state.nodes[n].wanted]
+        changed = (n for n, seen in facts.items() if seen and seen.live != state.nodes[n].wanted)
+        new = tuple(changed)
         yield line(Span(state.source, "warn"), " was edited since you last saw the plan.")
         yield line("It changes: ", Span(words.listed(new, at_most=12) or "no node", "strong"))
         yield line(Span("2 shows what changes, as a diff.", "dim"))
+
+
+def _would_cut(state: ConsoleState, nodes: tuple[str, ...]) -> tuple[str, ...]:
+    """Nodes with open connections whose old workers end before the longest answer does."""
+    if seconds(state.topology.timeouts.shutdown) >= LONGEST_ANSWER_S:
+        return ()
+    facts = {name: state.nodes[name].facts.or_none() for name in nodes}
+    return tuple(name for name, seen in facts.items() if seen is not None and seen.connections)
 
 
 def _drifted(state: ConsoleState, name: str) -> bool:
