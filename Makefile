@@ -18,3 +18,10 @@ test:
 bench:
 	@sh scripts/setup.sh run
 	@.venv/bin/python bench/push.py
+
+# What a push survives, in full: random interruptions, named steps, power cuts, two consoles (docs/measured.md).
+#   make trials TRIALS="--seed 7 --cuts 20 cuts"
+.PHONY: trials
+trials:
+	@sh scripts/setup.sh test
+	@.venv/bin/python -m trials $(TRIALS)

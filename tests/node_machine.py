@@ -87,7 +87,7 @@ class Machine:
         self.root = root
         self.port = free_port()
         for folder in ("etc", "log", "temp", "cache"):
-            (root / folder).mkdir()
+            (root / folder).mkdir(exist_ok=True)
         self.state = root / "state"
         self.layout = Layout(
             etc=f"{root}/etc",
@@ -97,7 +97,7 @@ class Machine:
             cache=f"{root}/cache/kome",
             script=f"{root}/kome-node",
             pid=f"{root}/nginx.pid",
-            nginx=shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin") or "",
+            nginx=self.nginx_program(),
             service="direct",
             root="none",
             listen="127.0.0.1",
@@ -112,6 +112,11 @@ class Machine:
         (root / "etc/conf.d").mkdir()
         (root / "etc/conf.d/extra.conf").write_text("# kept as well\n")
         (root / "etc/nginx.conf").write_bytes(self.original())
+
+    @staticmethod
+    def nginx_program() -> str:
+        """The system's nginx; empty where there is none."""
+        return shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin") or ""
 
     # ------------------------------------------------------------ configurations
 

@@ -19,6 +19,10 @@ ADDRESS=127.0.0.1
 PORT=80
 SERVICE=systemd
 KEEP=5
+REACH=''                                # ADDRESS|PORT of each upstream
+MOUNT=var-cache-nginx-kome.mount        # the unit that would have the cache in memory
+HOST=''                                 # a test's own root for host files
+DIGEST=''
 KOME_TEST=0
 # --- end of the layout ---
 
@@ -65,11 +69,11 @@ one_line() { # text on stdin; one printable line of at most 300 bytes
     tr -c '[:print:]' ' ' | cut -c1-300 | sed 's/  */ /g; s/ $//'
 }
 
-# Named points where a test kills this process. Only a test's copy has KOME_TEST=1.
+# Named points where a test kills this process, or holds it still. Only a test's copy has KOME_TEST=1.
 fp() {
     [ "$KOME_TEST" = 1 ] || return 0
     [ "${KOME_FP:-}" = "$ROLE.$1" ] || return 0
-    kill -9 $$
+    kill "-${KOME_FP_SIGNAL:-9}" $$
 }
 
 # ---------------------------------------------------------------- input, by allow-list
@@ -92,7 +96,7 @@ is_word() { # a token or a name
 
 read_header() {
     a_id='' a_token='' a_trial='' a_by='' a_to='' a_size='' a_sha256='' a_interval=''
-    a_inode='' a_offset='' a_bytes='' a_at=''
+    a_inode='' a_offset='' a_bytes='' a_at='' a_how='' a_address='' a_port='' a_timeout=''
     IFS= read -r header || end usage 'no header line'
     [ "${#header}" -le 2000 ] || end usage 'the header is too long'
     case $header in *[!A-Za-z0-9._:/=\ -]*) end usage 'the header has characters that are not allowed' ;; esac
@@ -104,6 +108,7 @@ read_header() {
     verb=${2:-}
     case $verb in '' | *[!a-z]*) end usage 'no verb' ;; esac
     say "kome-node 1 $verb"
+    case $verb in stage | status) [ -z "$DIGEST" ] || say "digest $DIGEST" ;; esac
     shift 2
     for pair in "$@"; do
         value=${pair#*=}
@@ -120,6 +125,10 @@ read_header() {
             inode=*) { [ "$value" = - ] || is_number "$value" 18; } && a_inode=$value ;;
             sha256=*) case $value in *[!0-9a-f]*) false ;; *) [ "${#value}" -eq 64 ] && a_sha256=$value ;; esac ;;
             at=boot) a_at=boot ;;
+            how=start | how=restart) a_how=$value ;;
+            address=*) is_word "$value" && a_address=$value ;;
+            port=*) is_number "$value" 5 && a_port=$value ;;
+            timeout=*) is_seconds "$value" && a_timeout=$value ;;
             *) end usage "unknown key ${pair%%=*}" ;;
         esac || end usage "bad value of ${pair%%=*}"
     done
