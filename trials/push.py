@@ -111,6 +111,20 @@ def script_processes(machine: Machine, role: str = "") -> list[int]:
     return machine.processes(f"{machine.script} {role}".rstrip() if role else str(machine.script))
 
 
+def holding(machine: Machine) -> int:
+    """The process that holds still at its named step; waits for it."""
+
+    def state(pid: int) -> str:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
+        except OSError:
+            return ""
+
+    return wait_until(
+        lambda: next((pid for pid in script_processes(machine) if state(pid) == "T"), 0), 30
+    )
+
+
 def kill(pids: list[int]) -> int:
     """SIGKILL each; how many there still were."""
     killed = 0

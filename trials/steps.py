@@ -16,7 +16,17 @@ from pathlib import Path
 
 from tests.node_machine import Machine
 from tests.waiting import wait_until
-from trials.push import Push, broken, kill, kill_all, reboot, release, script_processes, settle
+from trials.push import (
+    Push,
+    broken,
+    holding,
+    kill,
+    kill_all,
+    reboot,
+    release,
+    script_processes,
+    settle,
+)
 from trials.tally import Tally
 
 KILLS = ("the process", "every process of the script", "the machine")
@@ -90,7 +100,7 @@ def one(machine: Machine, step: str, how: str) -> list[str]:
     if way == "orphan":
         wait_until(lambda: "apply" in push.answers, 20)
         kill(script_processes(machine, "runner"))
-    reached = _stopped(machine)
+    reached = holding(machine)
     push.cut.set()
     _kill(machine, how, reached)
     console.join()
@@ -109,7 +119,7 @@ def _first_push(machine: Machine, step: str, how: str) -> list[str]:
     process = machine.start(
         "apply", fault=step, id=built.id, token="t-0", trial=20, by="ops.laptop"
     )
-    reached = _stopped(machine)
+    reached = holding(machine)
     _kill(machine, how, reached)
     process.communicate()
     if how == "the machine":
@@ -120,20 +130,6 @@ def _first_push(machine: Machine, step: str, how: str) -> list[str]:
     if not (machine.state / "releases/original").is_dir():
         found.append("the original was not kept")
     return found + broken(machine, built, built, "confirmed")
-
-
-def _stopped(machine: Machine) -> int:
-    """The process that holds still at the step."""
-
-    def state(pid: int) -> str:
-        try:
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
-        except OSError:
-            return ""
-
-    return wait_until(
-        lambda: next((pid for pid in script_processes(machine) if state(pid) == "T"), 0), 30
-    )
 
 
 def _kill(machine: Machine, how: str, reached: int) -> None:

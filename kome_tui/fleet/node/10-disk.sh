@@ -25,6 +25,8 @@ nap() { # CENTISECONDS
     sleep "$(($1 / 100)).$part" 9>&-
 }
 
+blink() { sleep 0.003 9>&-; }
+
 # ---------------------------------------------------------------- the disk
 
 durable() { sync "$@" 2>/dev/null; } # fsync of each file and folder, with its error
@@ -33,7 +35,8 @@ durable() { sync "$@" 2>/dev/null; } # fsync of each file and folder, with its e
 replace() { mv -fT "$1" "$2" 2>/dev/null || mv -fh "$1" "$2" 2>/dev/null; }
 
 link_to() { # TARGET LINK: atomic, not yet durable
-    rm -f "$2.new" && ln -s "$1" "$2.new" && replace "$2.new" "$2"
+    [ ! -L "$2.new" ] && [ ! -e "$2.new" ] || rm -rf "$2.new"
+    ln -s "$1" "$2.new" && replace "$2.new" "$2"
 }
 
 linked_id() { # LINK -> $id, or - when there is none
@@ -44,7 +47,15 @@ linked_id() { # LINK -> $id, or - when there is none
     is_id "$id" || id=-
 }
 
+# The release that `current` names, in $live. Entering its folder needs no process of its own; a link that
+# leads nowhere is read. Leaves the shell in /.
 live_id() {
+    live=-
+    if cd -P "$STATE/current" 2>/dev/null; then
+        case $PWD in */releases/*) live=${PWD##*/} ;; esac
+        cd /
+        is_id "$live" && return 0
+    fi
     linked_id "$STATE/current"
     live=$id
 }
@@ -54,12 +65,24 @@ digest() { # FILE -> $sum
     sum=${sum%% *}
 }
 
-# Does releases/ID hold what its id stands for? `original` and kept foreign files have a digest beside.
+# The digests of several files by one process, for sum_of() to find. Whoever changes one of them empties it.
+sums=
+digests() { sums=$(sha256sum "$@" 2>/dev/null); }
+
+sum_of() { # FILE -> $sum: as digests() has seen it, else as it is now
+    case "$NL$sums$NL" in
+        *"  $1$NL"*) sum="$NL$sums$NL" && sum=${sum%%"  $1$NL"*} && sum=${sum##*"$NL"} ;;
+        *) digest "$1" ;;
+    esac
+}
+
+# Does releases/ID hold what its id stands for? Its note has the digest of the file; what an earlier script
+# has staged has no note.
 verified() {
     conf=$STATE/releases/$1/nginx.conf
     [ -r "$conf" ] || return 1
     if noted "$1" digest; then
-        digest "$conf"
+        sum_of "$conf"
         [ "$sum" = "$noted" ]
     else
         sum=$(sed "s/$1/@ID@/g" "$conf" 2>/dev/null | sha256sum)
@@ -67,7 +90,9 @@ verified() {
     fi
 }
 
-noted() { # ID KEY -> $noted, from the note beside a release that has no marker
+# digest; marked: yes where the file names its id; port: where this release answers; answer: the status line
+# of one that has no marker.
+noted() { # ID KEY -> $noted, from the note beside a release
     noted=
     [ -r "$STATE/releases/$1/.kome" ] || return 1
     while IFS='=' read -r key value; do
@@ -85,16 +110,23 @@ drift() {
     linked && verified "$live" || drift=yes
 }
 
+# Free kilobytes in $free, free inodes in $inodes; - where the file system does not count them. The one
+# process is the same on GNU and busybox; elsewhere df is asked twice.
 free_kb() {
+    free=- inodes=-
+    # shellcheck disable=SC2046 # numbers
+    set -- $(stat -f -c '%a %S %d %c' "$STATE" 2>/dev/null)
+    if [ $# -eq 4 ] && is_number "$1" 15 && is_number "$2" 9 && is_number "$3" 18; then
+        free=$(($1 * $2 / 1024))
+        [ "$4" = 0 ] || inodes=$3
+        return
+    fi
     free=$(df -Pk "$STATE" 2>/dev/null | {
         read -r _
         read -r _ _ _ value _
         printf '%s' "$value"
     })
     is_number "$free" 18 || free=-
-}
-
-free_inodes() { # - where the file system does not count them
     inodes=$(df -Pi "$STATE" 2>/dev/null | {
         read -r _
         read -r _ total _ value _
@@ -105,7 +137,6 @@ free_inodes() { # - where the file system does not count them
 
 room() { # KILOBYTES: refuse before anything is written
     free_kb
-    free_inodes
     [ "$free" = - ] || [ "$free" -ge "$1" ] || end refused "the disk is full: $free KB free, $1 KB needed"
     [ "$inodes" = - ] || [ "$inodes" -ge 32 ] || end refused "the disk is full: $inodes inodes free, 32 needed"
 }
@@ -115,4 +146,3 @@ folders() {
     [ -d "$STATE/releases" ] && [ -d "$RUN" ] || mkdir -p "$STATE/releases" "$RUN" 2>/dev/null || return 1
     [ -w "$RUN" ]
 }
-

@@ -82,20 +82,21 @@ while IFS= read -r -t 3 line <&3 || [ -n "$line" ]; do
     [ $n -lt 200 ] || exit 0
 done'
 
-# GET PATH over one new connection, without curl, which nodes often lack. The status line in $http_line,
+# A GET over one new connection, without curl, which nodes often lack. The status line in $http_line,
 # its code in $http_status, the first line of the body in $http_body.
-http_get() {
+http_get() { # PATH [ID]: at the port where release ID answers, else the live one
     http_line='' http_status='' http_body=''
+    noted "${2:-${live:--}}" port && port=$noted || port=$PORT
     bound=''
     ! command -v timeout >/dev/null 2>&1 || bound='timeout 3'
     # shellcheck disable=SC2086 # $bound and $netcat are words, or nothing
     if command -v bash >/dev/null 2>&1; then
-        reply=$($bound bash -c "$BASH_GET" get "$ADDRESS" "$PORT" "$1" 2>/dev/null 9>&-)
+        reply=$($bound bash -c "$BASH_GET" get "$ADDRESS" "$port" "$1" 2>/dev/null 7>&- 9>&-)
     else
         netcat=nc
         command -v nc >/dev/null 2>&1 || netcat='busybox nc'
         reply=$(printf 'GET %s HTTP/1.0\r\nHost: %s\r\nConnection: close\r\n\r\n' "$1" "$ADDRESS" |
-            $bound $netcat "$ADDRESS" "$PORT" 2>/dev/null 9>&- | tr -d '\r' |
+            $bound $netcat "$ADDRESS" "$port" 2>/dev/null 7>&- 9>&- | tr -d '\r' |
             awk 'NR == 1 {print} body {print; exit} /^$/ {body = 1}')
     fi
     http_line=${reply%%"$NL"*}
@@ -109,20 +110,23 @@ http_get() {
 }
 
 # A release made by the console answers its id; `original` and kept foreign files do not.
-marked() { [ "$1" != original ] && grep -q -e "$1" "$STATE/releases/$1/nginx.conf" 2>/dev/null; }
+marked() { # ID
+    [ "$1" != original ] || return 1
+    if noted "$1" marked; then [ "$noted" = yes ]; else grep -q -e "$1" "$STATE/releases/$1/nginx.conf" 2>/dev/null; fi
+}
 
 # Does nginx answer like release ID? Without a marker: with the status line EXPECTED (- for any).
 answers() { # ID EXPECTED; says why not in $why
     if marked "$1"; then
-        http_get "$MARKER"
+        http_get "$MARKER" "$1"
         [ "$http_status" != 200 ] || [ "$http_body" != "$1" ] || return 0
         seen=${http_status:-nothing}
         [ "$seen" != 200 ] || seen=$(printf '%s' "$http_body" | cut -c1-40 | one_line)
-        why="$ADDRESS:$PORT$MARKER answers $seen, expected $1"
+        why="$ADDRESS:$port$MARKER answers $seen, expected $1"
     else
-        http_get /
+        http_get / "$1"
         [ -z "$http_line" ] || [ "${2:--}" != - ] && [ "$http_line" != "$2" ] || return 0
-        why="$ADDRESS:$PORT answers ${http_line:-nothing}, before it was ${2:--}"
+        why="$ADDRESS:$port answers ${http_line:-nothing}, before it was ${2:--}"
     fi
     return 1
 }
@@ -134,6 +138,8 @@ test_conf() { # FILE
     folder=${1%/*}
     output=$("$NGINX" -t -q -c "$1" -g "$NGINX_FLAGS" 2>&1 9>&-)
     code=$?
+    complaint=
+    [ -n "$output" ] || return "$((code != 0))"
     complaint=$(printf '%s\n' "$output" | grep -e '\[emerg\]' -e '\[warn\]' | head -n 1 |
         sed -e 's/^[^[]*//' -e 's/\] [0-9]*#[0-9]*: /] /' -e "s|$folder/||g" | one_line)
     if [ "$code" -ne 0 ]; then
@@ -166,7 +172,7 @@ start() {
         systemctl start nginx
     else
         "$NGINX" -c "$ETC/nginx.conf" -g "$NGINX_FLAGS"
-    fi </dev/null >"$RUN/start" 2>&1 8>&- 9>&- && return 0
+    fi </dev/null >"$RUN/start" 2>&1 7>&- 8>&- 9>&- && return 0
     failed=$(first_emerg '' <"$RUN/start")
     [ -n "$failed" ] || ! emerg '' || failed=$emerg
     [ -n "$failed" ] || failed=$(tail -n 1 "$RUN/start" | one_line)
@@ -182,6 +188,7 @@ reload() {
     workers
     old_workers=" $workers "
     old_master=$master
+    hastened=no
     if [ -n "$master" ]; then
         kill -HUP "$master" || failed='nginx cannot be signalled'
     else
@@ -195,13 +202,30 @@ served() { # ID EXPECTED; says why not in $why
     answered=no
     master || { why='nginx is not running' && return 1; }
     workers
+    fresh='' stale=''
     for worker in $workers; do
-        case $old_workers in *" $worker "*) why='the old workers still accept connections' && return 1 ;; esac
+        case $old_workers in *" $worker "*) stale="$stale $worker" ;; *) fresh=yes ;; esac
     done
+    if [ -n "$stale" ]; then
+        why='the old workers still accept connections'
+        [ -z "$fresh" ] || hasten
+        return 1
+    fi
     [ -n "$workers" ] || { why='nginx has no worker' && return 1; }
     answers "$1" "$2" && return 0
     [ -z "$http_line" ] || answered=yes
     return 1
+}
+
+# Once the new workers are there, nginx waits 0.1 s before it tells the old ones to quit. Telling them
+# the same now saves that: they stop accepting and finish what they have, what has not been accepted yet
+# waits in the socket that they share with the new ones, and the master, which does not start a worker
+# again that it was about to end, goes on as soon as one is gone.
+hasten() {
+    [ "$hastened" = no ] || return 0
+    hastened=yes
+    # shellcheck disable=SC2086 # pids
+    kill -QUIT $stale 2>/dev/null
 }
 
 prove() { # ID EXPECTED judge|patient LIMIT_CS: the reason of a failure in $why
@@ -229,7 +253,7 @@ prove() { # ID EXPECTED judge|patient LIMIT_CS: the reason of a failure in $why
             [ $((now - wrong_since)) -lt "$WRONG_CS" ] || break
         fi
         tries=$((tries + 1))
-        if [ "$tries" -lt 20 ]; then nap 2; else nap 5; fi
+        if [ "$tries" -lt 10 ]; then blink; elif [ "$tries" -lt 30 ]; then nap 2; else nap 5; fi
     done
     ! emerg '' || why="$why; error.log: $emerg"
     return 1

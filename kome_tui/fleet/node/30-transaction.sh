@@ -31,7 +31,8 @@ sweep_journal() {
     [ ! -d "$STATE/journal" ] || read_journal || rm -rf "$STATE/journal"
 }
 
-write_journal() { # ID; everything is on the disk before it is in place
+# Everything is on the disk before it is in place, the folder of the release too: stage leaves that to us.
+write_journal() { # ID
     new=$STATE/.journal.new
     boot_id
     now
@@ -41,12 +42,12 @@ write_journal() { # ID; everything is on the disk before it is in place
         printf '%s\n' "$a_token confirmed $1 $since $a_by -" >"$new/last.confirmed" &&
         printf '%s\n' "$a_token rolled-back $1 $since $a_by taken back" >"$new/last.rolled-back" &&
         ln -s "releases/$live" "$new/back" &&
-        durable "$new/txn" "$new/last.confirmed" "$new/last.rolled-back" "$new" &&
+        durable "$new/txn" "$new/last.confirmed" "$new/last.rolled-back" "$new" "$STATE/releases" &&
         replace "$new" "$STATE/journal" && durable "$STATE"
 }
 
 clear_journal() {
-    rm -rf "$STATE/.journal.done"
+    [ ! -d "$STATE/.journal.done" ] || rm -rf "$STATE/.journal.done"
     replace "$STATE/journal" "$STATE/.journal.done" || rm -rf "$STATE/journal"
     durable "$STATE"
     rm -rf "$STATE/.journal.done"
@@ -55,6 +56,9 @@ clear_journal() {
 write_last() { # OUTCOME REASON...
     outcome=$1
     shift
+    if [ "$outcome" = confirmed ]; then # it lies ready, and on the disk, since the journal was written
+        replace "$STATE/journal/last.confirmed" "$STATE/last" && return 0
+    fi
     { printf '%s\n' "$j_token $outcome $j_id $j_since $j_by $*" >"$STATE/last.new"; } 2>/dev/null &&
         durable "$STATE/last.new" && replace "$STATE/last.new" "$STATE/last" && return 0
     [ "$outcome" = degraded ] || replace "$STATE/journal/last.$outcome" "$STATE/last"
@@ -82,13 +86,15 @@ read_phase() { # TOKEN -> $p_state $p_text
 forward() {
     live_id
     [ "$live" = "$j_id" ] || link_to "releases/$j_id" "$STATE/current"
-    [ "$j_previous" = "$j_id" ] || link_to "releases/$j_previous" "$STATE/previous"
+    # The link that would have taken it back is the one to the previous release, ready-made.
+    [ "$j_previous" = "$j_id" ] || replace "$STATE/journal/back" "$STATE/previous" ||
+        link_to "releases/$j_previous" "$STATE/previous"
     fp forward
     write_last confirmed -
     durable "$STATE"
-    prune
     clear_journal
     phase confirmed
+    prune
 }
 
 # Take a release back. Repeating it is harmless; nothing in it needs room on the disk.
@@ -152,6 +158,11 @@ settle() { # REASON for going back
 
 # Newest KEEP releases stay, and those that something points at.
 prune() {
+    for folder in "$STATE"/releases/.in.*; do # of an upload that died
+        [ ! -d "$folder" ] || kill -0 "${folder##*.}" 2>/dev/null || rm -rf "$folder"
+    done
+    set -- "$STATE"/releases/*
+    [ $# -gt "$KEEP" ] || return 0
     linked_id "$STATE/previous"
     previous=$id
     live_id
@@ -163,15 +174,12 @@ prune() {
         case $name in original | "$live" | "$previous") continue ;; esac
         [ "$kept" -le "$KEEP" ] || rm -rf "$STATE/releases/$name"
     done
-    for folder in "$STATE"/releases/.in.*; do # of an upload that died
-        [ ! -d "$folder" ] || kill -0 "${folder##*.}" 2>/dev/null || rm -rf "$folder"
-    done
 }
 
 # ---------------------------------------------------------------- the lock
 
 open_lock() {
-    (: >>"$RUN/lock") 2>/dev/null || end failed "cannot write in $RUN"
+    [ -w "$RUN/lock" ] || (: >>"$RUN/lock") 2>/dev/null || end failed "cannot write in $RUN"
     exec 9>>"$RUN/lock"
 }
 
@@ -207,6 +215,7 @@ keep_what_serves() {
         keep=original
     fi
     [ -d "$STATE/releases/$keep" ] || archive "$keep" || end failed "cannot keep what $ETC holds"
+    sums=
     fp archived
     link_to "releases/$keep" "$STATE/current" && durable "$STATE" || end failed "cannot write in $STATE"
     fp adopted
@@ -224,7 +233,7 @@ archive() { # NAME; $held is the digest of the file
     rm -f "$private/nginx.conf"
     cat "$ETC/nginx.conf" >"$private/nginx.conf" || return 1
     http_get /
-    printf '%s\n' "digest=$held" "answer=$(printf '%s' "${http_line:--}" | one_line)" >"$private/.kome" || return 1
+    printf '%s\n' "digest=$held" "port=$port" "answer=$(printf '%s' "${http_line:--}" | one_line)" >"$private/.kome" || return 1
     find "$private" \( -type f -o -type d \) -exec sync {} + 2>/dev/null || return 1
     replace "$private" "$STATE/releases/$1" && durable "$STATE/releases"
 }

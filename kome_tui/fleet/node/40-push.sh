@@ -1,57 +1,89 @@
 # ---------------------------------------------------------------- a push: stage
 
+WAIT_CS=3600 # for the runner: a proof, and twice the way back
+
 stage() {
     need id "$a_id"
     need size "$a_size"
     need sha256 "$a_sha256"
     [ "$a_id" != original ] || end refused 'the name original is taken'
+    : "${a_port:=$PORT}"
+    [ "$a_port" -le 65535 ] || end usage 'bad value of port'
     [ "$a_size" -le "$MAX_SIZE" ] || end refused "a configuration of $a_size bytes is too large"
     folders || end failed "cannot write in $STATE and $RUN"
+    live_id
+    if serves_it_already; then
+        a_more='' # what is left of the input is no request
+        say_staged no yes -
+    fi
     room $((a_size * 3 / 1024 + 64))
     private=$STATE/releases/.in.$$
-    trap 'rm -rf "$private"' EXIT
+    trap '[ ! -d "$private" ] || rm -rf "$private"' EXIT
     trap 'exit 1' HUP INT TERM PIPE
-    rm -rf "$private"
+    [ ! -d "$private" ] || rm -rf "$private"
     mkdir "$private" || end refused "cannot write in $STATE"
     fp receiving
     head -c "$a_size" >"$private/nginx.conf" || end refused 'the upload could not be written'
     fp received
     check_upload
-    live_id
     drift
     put_in_place
+    [ ! -d "$private" ] || rm -rf "$private"
     fp staged
     unchanged=no
     if [ "$live" = "$a_id" ] && [ "$drift" = no ] && master && answers "$a_id" -; then unchanged=yes; fi
+    trial=-
+    ! read_journal || trial=$j_id
+    say_staged "$drift" "$unchanged" "$trial"
+}
+
+say_staged() { # DRIFT UNCHANGED TRIAL
     say "live $live"
-    say "drift $drift"
-    say "unchanged $unchanged"
-    say "trial $(trial_id)"
+    say "drift $1"
+    say "unchanged $2"
+    say "trial $3"
     end_ok
 }
 
+# Exactly the announced bytes, under the announced id, by the disk and by nginx's own word, and no trial:
+# then the upload has nothing to add, and is not read.
+serves_it_already() {
+    [ "$live" = "$a_id" ] && [ ! -d "$STATE/journal" ] && linked && noted "$live" marked && [ "$noted" = yes ] ||
+        return 1
+    digest "$STATE/releases/$live/nginx.conf"
+    [ "$sum" = "$a_sha256" ] && noted "$live" digest && [ "$sum" = "$noted" ] && master && answers "$live" -
+}
+
+# The length, the digest of the bytes, and the digest of which the id is a part; by the same process the
+# digests of the files that they will be compared with.
 check_upload() {
-    size_of "$private/nginx.conf"
+    arrived=$private/nginx.conf
+    sums=$(sed "s/$a_id/@ID@/g" "$arrived" |
+        sha256sum - "$arrived" "$STATE/releases/$a_id/nginx.conf" "$STATE/releases/$live/nginx.conf" 2>/dev/null)
+    size_of "$arrived"
     [ "$size" -eq "$a_size" ] || end refused "the upload was cut short: $size of $a_size bytes"
-    digest "$private/nginx.conf"
+    sum_of "$arrived"
     [ "$sum" = "$a_sha256" ] || end refused 'the upload was damaged: its sha256 differs'
-    sum=$(sed "s/$a_id/@ID@/g" "$private/nginx.conf" | sha256sum)
+    sum_of -
     case $sum in "$a_id"*) ;; *) end refused "these bytes are not release $a_id" ;; esac
+    marked=yes
+    [ "$sum" != "$a_sha256" ] || marked=no
 }
 
 # The bytes are what the id stands for. A folder of that id with other bytes was changed by hand; it may
 # be what serves now, so it is repaired by apply, which first keeps it.
 put_in_place() {
     place=$STATE/releases/$a_id
-    if cmp -s "$private/nginx.conf" "$place/nginx.conf"; then
+    if [ -d "$place" ] && sum_of "$place/nginx.conf" && [ "$sum" = "$a_sha256" ] && verified "$a_id"; then
         [ "$live" = "$a_id" ] || accepted "$place/nginx.conf"
         return
     fi
-    accepted "$private/nginx.conf"
-    durable "$private/nginx.conf" "$private" || end refused 'the upload could not be written'
+    accepted "$arrived"
+    printf '%s\n' "digest=$a_sha256" "marked=$marked" "port=$a_port" >"$private/.kome" &&
+        durable "$arrived" "$private/.kome" "$private" || end refused 'the upload could not be written'
     [ ! -d "$place" ] || place=$STATE/releases/.staged-$a_id
-    rm -rf "$STATE/releases/.staged-$a_id"
-    replace "$private" "$place" && durable "$STATE/releases" || end refused 'the upload could not be put in place'
+    [ ! -d "$STATE/releases/.staged-$a_id" ] || rm -rf "$STATE/releases/.staged-$a_id"
+    replace "$private" "$place" || end refused 'the upload could not be put in place'
 }
 
 accepted() { # FILE: a warning counts too: a conflicting server name means that ours may be the ignored one
@@ -62,17 +94,38 @@ accepted() { # FILE: a warning counts too: a conflicting server name means that 
 # nginx -t accepts a port that another program holds, and the switch would only fail on it. A port that the
 # live file has too is ours, or apply's business where nginx is stopped.
 new_ports_are_free() { # FILE
-    ours=$(listens "$ETC/nginx.conf" | tr '\n' ' ')
-    for address in $(listens "$1"); do
-        case " $ours" in *" $address "*) continue ;; esac
-        ! taken "$address" ||
+    listens "$1"
+    for address in $wanted; do
+        case " $ours " in *" $address "*) continue ;; esac
+        ! taken "$address" || included "$address" ||
             end refused "bind() to $address would fail (98: Address already in use): another program has this port"
     done
 }
 
-listens() { # FILE: host:port of each listen line, without IPv6, which shares its port with IPv4 here
-    sed -n 's/^[[:space:]]*listen[[:space:]]\{1,\}\([0-9.:]*\)[; ].*/\1/p' "$1" 2>/dev/null |
-        sed "s/^[0-9]*\$/$ADDRESS:&/" | sort -u
+# host:port of each listen line of FILE in $wanted, of the live file's in $ours; without IPv6, which shares
+# its port with IPv4 here. A line of our own parts the two.
+listens() { # FILE
+    wanted='' ours='' part=new
+    for address in $(echo 'listen : ' | sed -n 's/^[[:space:]]*listen[[:space:]]\{1,\}\([0-9.:]*\)[; ].*/\1/p' \
+        "$1" - "$ETC/nginx.conf" 2>/dev/null); do
+        case $address in
+            :) part=live && continue ;;
+            *:*) ;;
+            *) address=$ADDRESS:$address ;;
+        esac
+        if [ "$part" = new ]; then wanted="$wanted $address"; else ours="$ours $address"; fi
+    done
+}
+
+# Does nginx listen there by a file that the live one includes, as Debian's own does?
+included() { # HOST:PORT
+    "$NGINX" -T -q -c "$ETC/nginx.conf" -g "$NGINX_FLAGS" 2>/dev/null 9>&- |
+        sed -n 's/^[[:space:]]*listen[[:space:]]\{1,\}\([0-9.:*]*\)[; ].*/\1/p' | {
+        while read -r held; do
+            case $held in "$1" | "${1##*:}" | "*:${1##*:}" | "0.0.0.0:${1##*:}") exit 0 ;; esac
+        done
+        exit 1
+    }
 }
 
 taken() { # HOST:PORT: something accepts connections there
@@ -113,19 +166,23 @@ begin() { # ID, or - for the previous one
     settle 'an earlier push was left unfinished' || end degraded "an earlier push cannot be taken back: $reason"
     read_last && [ "$l_token" = "$a_token" ] && end refused 'this token was used before'
     room 256
+    for name in phase reason guard; do printf '' >"$RUN/$name" || end failed "cannot write in $RUN"; done
+    [ -p "$RUN/wake" ] || mkfifo "$RUN/wake" || end failed "cannot write in $RUN"
+    setsid "$SH" "$SELF" guard "$a_token" </dev/null >>"$RUN/log" 2>&1 9>&- & # ready when it is asked for
+    live_id
+    digests "$STATE/releases/$live/nginx.conf" "$STATE/releases/$1/nginx.conf"
     keep_what_serves
     target "$1"
     since=$(date -u +%Y-%m-%dT%H:%M:%SZ)
-    rm -f "$RUN/phase" "$RUN/reason" "$RUN/guard"
-    [ -p "$RUN/wake" ] || mkfifo "$RUN/wake" || end failed "cannot write in $RUN"
-    setsid "$SH" "$SELF" guard "$a_token" </dev/null >>"$RUN/log" 2>&1 9>&- &
     as_before
     guard_is_there
     fp guarded
     write_journal "$id" || end refused "the journal cannot be written in $STATE"
     fp journaled
+    exec 7>>"$RUN/proof"
+    flock -n 7
     setsid "$SH" "$SELF" runner </dev/null >>"$RUN/log" 2>&1 &
-    exec 9>&- # the runner has inherited it
+    exec 9>&- 7>&- # the runner has inherited both
     wait_for_proof
 }
 
@@ -137,7 +194,9 @@ target() { # ID or - -> $id
     fi
     if [ -f "$STATE/releases/.staged-$id/nginx.conf" ]; then
         mkdir -p "$STATE/releases/$id"
-        replace "$STATE/releases/.staged-$id/nginx.conf" "$STATE/releases/$id/nginx.conf" &&
+        sums=
+        replace "$STATE/releases/.staged-$id/.kome" "$STATE/releases/$id/.kome" &&
+            replace "$STATE/releases/.staged-$id/nginx.conf" "$STATE/releases/$id/nginx.conf" &&
             durable "$STATE/releases/$id" || end refused "release $id cannot be written"
         rm -rf "$STATE/releases/.staged-$id"
     fi
@@ -164,24 +223,42 @@ as_before() {
 
 guard_is_there() {
     tries=0
-    until { read -r token <"$RUN/guard"; } 2>/dev/null && [ "$token" = "$a_token" ]; do
+    until guard_has_signed; do
         tries=$((tries + 1))
-        [ "$tries" -lt 200 ] || end failed 'the guard does not start'
-        nap 1
+        [ "$tries" -lt 400 ] || end failed 'the guard does not start'
+        blink
     done
 }
 
+guard_has_signed() { # one that starts late, for a push that was refused meanwhile, signs too
+    while read -r token; do
+        [ "$token" != "$a_token" ] || return 0
+    done 2>/dev/null <"$RUN/guard"
+    return 1
+}
+
+# The runner holds a lock of its own until it has proved its release, or is gone.
 wait_for_proof() {
-    tries=0
+    now
+    limit=$((now + WAIT_CS))
     until read_phase "$a_token" && [ -n "$p_state" ]; do
-        tries=$((tries + 1))
-        if [ "$tries" -lt 50 ]; then nap 2; else nap 10; fi
-        [ $((tries % 25)) -ne 0 ] || settle_if_alone
-        [ "$tries" -lt 400 ] || end failed 'the node does not answer; it goes back by itself'
+        now
+        [ "$now" -lt "$limit" ] || end failed 'the node does not answer; it goes back by itself'
+        exec 7>>"$RUN/proof"
+        flock -w 0.5 7
+        code=$?
+        exec 7>&-
+        [ "$code" -ne 1 ] || continue
+        read_phase "$a_token" && [ -n "$p_state" ] && break
+        nap 30 # the guard is at work, or else we have to be
+        read_phase "$a_token" && [ -n "$p_state" ] || settle_if_alone
     done
     live_id
     trial=- text=$p_text
-    [ "$p_state" != proved ] || { trial=$(trial_id) && text=-; }
+    if [ "$p_state" = proved ]; then
+        text=-
+        ! read_journal || trial=$j_id
+    fi
     say "live $live"
     say "trial $trial"
     say "reason $text"

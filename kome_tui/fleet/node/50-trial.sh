@@ -6,12 +6,14 @@ runner() {
     read_journal || exit 1
     exec 8<>"$RUN/wake"
     fp start
-    if ! link_to "releases/$j_id" "$STATE/current" || ! durable "$STATE"; then
+    # Not yet durable: until a decision is, whoever finds the journal goes back; forward() makes it so.
+    if ! link_to "releases/$j_id" "$STATE/current"; then
         back 'the link cannot be switched'
         exit
     fi
     fp switched
     reload
+    [ "$j_ran" = no ] || [ -n "$old_master" ] || failed='nginx died during the switch'
     fp reloaded
     expected=-
     ! noted "$j_id" answer || expected=$noted
@@ -30,6 +32,7 @@ wait_for_decision() {
     now
     deadline=$((now + deadline))
     phase proved "$deadline"
+    exec 7>&- # the verb that waits goes on
     while :; do
         if [ -L "$STATE/journal/decision" ]; then
             fp decision
@@ -65,13 +68,18 @@ woken() { # CENTISECONDS at most, less when a verb has written to the pipe
 guard() { # TOKEN
     ROLE=guard
     exec 9>>"$RUN/lock"
-    printf '%s\n' "$1" >"$RUN/guard"
+    printf '%s\n' "$1" >>"$RUN/guard"
     flock 9
     fp start
     read_journal && [ "$j_token" = "$1" ] || exit 0
     settle 'the process that ran the trial died'
     exit 0
 }
+
+case ${1:-} in # they need nothing of what follows, and not to read it saves a node its time
+    runner) runner ;;
+    guard) guard "$2" ;;
+esac
 
 # ---------------------------------------------------------------- a push: the decision
 
@@ -123,13 +131,21 @@ may_confirm() {
 
 wake() { { printf x 1<>"$RUN/wake"; } 2>/dev/null; }
 
+# Until the runner has done what was decided, or the guard, or else we.
 until_settled() {
-    tries=0
+    now
+    limit=$((now + WAIT_CS))
     while read_journal && [ "$j_token" = "$a_token" ]; do
-        tries=$((tries + 1))
-        if [ "$tries" -lt 50 ]; then nap 1; else nap 10; fi
-        [ $((tries % 10)) -ne 0 ] || settle_if_alone
-        [ "$tries" -lt 250 ] || break
+        now
+        [ "$now" -lt "$limit" ] || break
+        flock -w 1 9
+        code=$?
+        if [ "$code" -eq 0 ]; then
+            settle 'the processes that ran the trial died'
+            break
+        elif [ "$code" -ne 1 ]; then
+            nap 5
+        fi
     done
 }
 
