@@ -36,12 +36,23 @@ class NodeLint(Answer):
     message: str
 
 
+class DiskBudget(Answer):
+    total_bytes: int
+    allowed_bytes: int
+    cache_bytes: int
+    logs_bytes: int
+    releases_bytes: int
+    system_bytes: int
+
+
 class CheckAnswer(Answer):
     schema_: Annotated[Literal[1], Field(alias="schema")]
     ok: bool
     problems: list[Problem]
     lint: list[NodeLint]
     releases: dict[str, ReleaseId]
+    host_files: dict[str, ReleaseId]
+    disk: dict[str, DiskBudget]
 
 
 class Lint(Answer):

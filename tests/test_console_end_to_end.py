@@ -124,7 +124,7 @@ async def test_a_refused_directive_leaves_every_node_serving_the_old_release(
     part = broken / "nginx" / "parts" / "base.conf.j2"
     part.write_text(part.read_text() + "\nno_such_directive on;\n")
     monkeypatch.setattr(render, "packaged_file", lambda name: tmp_path / name)
-    render._environment.cache_clear()
+    render.environment.cache_clear()
     try:
         async with console(bare_lab) as (app, pilot):
             await _push_all(app, pilot)
@@ -134,7 +134,7 @@ async def test_a_refused_directive_leaves_every_node_serving_the_old_release(
             await pilot.press("2")
             await until(pilot, lambda: "no_such_directive" in _screen_text(app), SEEN_S)
     finally:
-        render._environment.cache_clear()
+        render.environment.cache_clear()
 
 
 async def test_a_port_somebody_holds_is_said_and_nothing_is_lost(

@@ -182,7 +182,7 @@ def test_service_paths_that_take_each_others_place_are_refused() -> None:
     "value", ["a; } server {", "a b", "a\n", "$host", "", 'a"', "a#b", "é", True, None, 1.5, b"a"]
 )
 def test_a_value_that_is_more_than_a_word_gets_into_no_file(value: object) -> None:
-    template = render_module._environment().from_string("x {{ value }};")
+    template = render_module.environment("nginx").from_string("x {{ value }};")
 
     with pytest.raises(RenderError):
         template.render(value=value)

@@ -1,13 +1,16 @@
-"""check, render, lint, example: what can be said without a network."""
+"""check, render, example: what can be said without a network."""
 
 import sys
 from pathlib import Path
 
+from kome_tui.cli.linting import show_findings
 from kome_tui.cli.options import Options, chosen
 from kome_tui.cli.output import say, show, write_json
-from kome_tui.errors import RefusedError, TopologyError, UsageError
-from kome_tui.nginx.lint import LintFinding, lint_conf
+from kome_tui.errors import RefusedError, TopologyError
+from kome_tui.nginx.host import host_files
+from kome_tui.nginx.lint import lint_conf
 from kome_tui.nginx.render import render_all, render_release
+from kome_tui.topology.budget import DiskBudget, disk_budget
 from kome_tui.topology.load import packaged_file
 
 
@@ -28,11 +31,14 @@ def check(options: Options, as_json: bool) -> int:
             }
             for problem in error.problems
         ]
-        write_json({"ok": False, "problems": problems, "lint": [], "releases": {}})
+        answer = {"ok": False, "problems": problems, "lint": [], "releases": {}}
+        write_json(answer | {"host_files": {}, "disk": {}})
         return error.exit_code
     releases = render_all(topology)
     found = {name: lint_conf(made.conf, f"{name}/nginx.conf") for name, made in releases.items()}
     count = sum(len(findings) for findings in found.values())
+    hosts = {name: host_files(topology, name).version for name in topology.nodes}
+    budgets = {name: disk_budget(topology, name) for name in topology.nodes}
     if as_json:
         write_json(
             {
@@ -50,13 +56,19 @@ def check(options: Options, as_json: bool) -> int:
                     for finding in findings
                 ],
                 "releases": {name: release.id for name, release in releases.items()},
+                "host_files": hosts,
+                "disk": {name: _budget_json(budget) for name, budget in budgets.items()},
             }
         )
         return 1 if count else 0
     for findings in found.values():
-        _show_findings(findings)
+        show_findings(findings)
     for name, release in releases.items():
-        show(f"{name:<10} {topology.nodes[name].role:<16} {release.id}")
+        role = topology.nodes[name].role
+        show(f"{name:<10} {role:<16} {release.id}  host files {hosts[name]}")
+    for budget in dict.fromkeys(budgets.values()):
+        names = ", ".join(name for name, of_node in budgets.items() if of_node == budget)
+        show(f"disk at most {budget} ({names})")
     show(f"{path}: {'good' if not count else f'{count} lint findings'}, {len(releases)} nodes")
     return 1 if count else 0
 
@@ -68,51 +80,32 @@ def example() -> int:
 
 
 def render(options: Options, nodes: list[str] | None, out: Path) -> int:
-    """Write each node's configuration below `out`."""
+    """Write each node's configuration below `out`, and its host files below `host` beside that."""
     topology, _ = options.load(touches_network=False)
     for name in chosen(topology, nodes):
-        release = render_release(topology, name)
-        target = out / name / "nginx.conf"
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(release.conf)
-        except OSError as error:
-            raise RefusedError(f"{target} cannot be written: {error.strerror}") from error
-        say(f"{target} {release.id}")
+        release, host = render_release(topology, name), host_files(topology, name)
+        _write(out / name / "nginx.conf", release.conf)
+        say(f"{out / name / 'nginx.conf'} {release.id}")
+        for file in (*host.files, host.manifest):
+            _write(out / name / "host" / file.path.lstrip("/"), file.text)
+        say(f"{out / name / 'host'} {host.version}")
     return 0
 
 
-def lint(files: list[Path], as_json: bool) -> int:
-    """Lint files; exit 1 when there are findings."""
-    findings: list[LintFinding] = []
-    for path in files:
-        try:
-            text = path.read_text("utf-8", "backslashreplace")
-        except OSError as error:
-            raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-        findings += lint_conf(text, str(path))
-    if as_json:
-        write_json(
-            {
-                "findings": [
-                    {
-                        "file": finding.file,
-                        "line": finding.line,
-                        "rule": finding.rule,
-                        "severity": finding.severity,
-                        "message": finding.message,
-                        "fix": finding.fix,
-                    }
-                    for finding in findings
-                ]
-            }
-        )
-    else:
-        _show_findings(findings)
-        show(f"{len(findings)} findings in {len(files)} files")
-    return 1 if findings else 0
+def _write(target: Path, text: str) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise RefusedError(f"{target} cannot be written: {error.strerror}") from error
 
 
-def _show_findings(findings: list[LintFinding] | tuple[LintFinding, ...]) -> None:
-    for finding in findings:
-        show(f"{finding.file}:{finding.line}: {finding.rule}: {finding.message}; {finding.fix}")
+def _budget_json(budget: DiskBudget) -> dict[str, int]:
+    return {
+        "total_bytes": budget.total,
+        "allowed_bytes": budget.allowed,
+        "cache_bytes": budget.cache,
+        "logs_bytes": budget.logs,
+        "releases_bytes": budget.releases,
+        "system_bytes": budget.system,
+    }

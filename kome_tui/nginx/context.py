@@ -115,11 +115,12 @@ class Context:
     fleet: tuple[str, ...]
     has_stub_status: bool
     has_realip: bool
-    exempts_fleet: bool
     log_format: str
     connect_timeout: str
     send_timeout: str
     read_timeout: str
+    cached_read_timeout: str
+    health_timeout: str
     shutdown_timeout: str
     upstream_keepalive: str
     limits: LimitZones
@@ -161,7 +162,6 @@ def context_of(topology: Topology, name: str) -> Context:
         groups.append(_sole(service.upstream, Endpoint(address=at.address, port=at.port)))
     fleet = [f"{other.address}" for other in topology.nodes.values()]
     has_realip = "realip" in layout.modules
-    exempts_fleet = node.role is Role.CACHE_STREAM and not has_realip
     times = topology.timeouts
     return Context(
         role=node.role.value,
@@ -177,14 +177,15 @@ def context_of(topology: Topology, name: str) -> Context:
         fleet=_networks(fleet),
         has_stub_status="stub_status" in layout.modules,
         has_realip=has_realip,
-        exempts_fleet=exempts_fleet,
         log_format=log_format_directive(),
         connect_timeout=times.connect,
         send_timeout=times.send,
         read_timeout=times.read,
+        cached_read_timeout=times.cached_read,
+        health_timeout=times.health,
         shutdown_timeout=times.shutdown,
         upstream_keepalive=times.upstream_keepalive,
-        limits=_limits(topology, "kome_limit_key" if exempts_fleet else "binary_remote_addr"),
+        limits=_limits(topology, "binary_remote_addr" if has_realip else "kome_limit_key"),
         cache=_cache(topology, node, layout),
         cached=_cached(topology.cache.paths) if caches or splits else (),
         upstreams=tuple(groups),

@@ -7,14 +7,15 @@ id is taken over the file with @ID@ in the id's place, so a node can check it wi
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from jinja2 import FunctionLoader, StrictUndefined
 from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from kome_tui.errors import RenderError
-from kome_tui.nginx.context import OUR_TEXTS, context_of
+from kome_tui.nginx.context import OUR_TEXTS, Context, context_of
+from kome_tui.nginx.shape import check_shape, neutral
 from kome_tui.topology.load import packaged_file
 from kome_tui.topology.model import Topology
 
@@ -36,15 +37,26 @@ class Release:
 def render_release(topology: Topology, name: str) -> Release:
     """Render the configuration of the node called `name`.
 
-    Raises RenderError where the topology's values do not go together, KeyError for an unknown node.
+    Raises RenderError where the topology's values do not go together or change the structure of the
+    file, KeyError for an unknown node.
     """
     context = context_of(topology, name)
-    try:
-        text = _environment().get_template(f"{context.role}.conf.j2").render(c=context)
-    except TemplateError as error:
-        raise RenderError(f"template {context.role}: {error}", where=f"node {name}") from error
+    text = render_text(context)
+    check_shape(text, render_text(neutral(context)), name)
     release = release_id(text)
     return Release(name, release, text.replace(PLACEHOLDER, release))
+
+
+def render_text(context: Context) -> str:
+    """Return the file of ready values, with @ID@ in the id's place; its shape is not checked.
+
+    Raises RenderError where a template names what it does not get, or a value is no single word.
+    """
+    try:
+        return environment("nginx").get_template(f"{context.role}.conf.j2").render(c=context)
+    except TemplateError as error:
+        where = f"node {context.node}"
+        raise RenderError(f"template {context.role}: {error}", where=where) from error
 
 
 def render_all(topology: Topology) -> dict[str, Release]:
@@ -58,9 +70,10 @@ def release_id(text_with_placeholder: str) -> str:
 
 
 @cache
-def _environment() -> ImmutableSandboxedEnvironment:
+def environment(folder: str) -> ImmutableSandboxedEnvironment:
+    """The templates of `templates/FOLDER`, into which only single words of a topology get."""
     return ImmutableSandboxedEnvironment(
-        loader=FunctionLoader(_template),
+        loader=FunctionLoader(partial(_template, folder)),
         undefined=StrictUndefined,
         finalize=_only_values,
         autoescape=False,
@@ -70,8 +83,8 @@ def _environment() -> ImmutableSandboxedEnvironment:
     )
 
 
-def _template(name: str) -> str | None:
-    path = packaged_file(f"templates/nginx/{name}")
+def _template(folder: str, name: str) -> str | None:
+    path = packaged_file(f"templates/{folder}/{name}")
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 

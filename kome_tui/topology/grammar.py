@@ -67,9 +67,20 @@ def _ip(value: object) -> str:
         address = ipaddress.ip_address(value)
     except ValueError:
         raise ValueError(allowed) from None
-    if address.is_multicast or address.is_unspecified or str(address) != value.lower():
+    nobody = address.is_multicast or address.is_unspecified or _has_no_own_spelling(address)
+    if nobody or str(address) != value.lower():
         raise ValueError(allowed)
     return value.lower()
+
+
+def _has_no_own_spelling(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Broadcast, which nginx's geo cannot tell from an error, and IPv4 written as IPv6.
+
+    Of the second, Python's usual spelling depends on its version, and so would every release id.
+    """
+    if isinstance(address, ipaddress.IPv6Address):
+        return address.ipv4_mapped is not None
+    return int(address) == 2**32 - 1
 
 
 def _network(value: object) -> str:
@@ -82,7 +93,8 @@ def _network(value: object) -> str:
         network = ipaddress.ip_network(value)
     except ValueError:
         raise ValueError(allowed) from None
-    if str(network) != value.lower() or network.prefixlen < SHORTEST_PREFIX:
+    odd = _has_no_own_spelling(network.network_address)
+    if odd or str(network) != value.lower() or network.prefixlen < SHORTEST_PREFIX:
         raise ValueError(allowed)
     return str(network)
 

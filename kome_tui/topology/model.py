@@ -129,6 +129,8 @@ class Layout(Frozen):
     port: Port = 80
     ipv6: YesNo = True
     """Listen on [::] too. Must be no where `listen` names an address."""
+    firewall: Literal["nftables", "none"] = "nftables"
+    """A table of our own that lets in SSH, nginx and what a host needs to live; or none."""
 
 
 class Cache(Frozen):
@@ -157,6 +159,10 @@ class Timeouts(Frozen):
     connect: Time = "3s"
     read: Time = "3600s"
     """The longest silence of a stream."""
+    cached_read: Time = "10s"
+    """The longest silence of OKOME on paths that have a kept copy to fall back on."""
+    health: Time = "10s"
+    """After this, /health is red."""
     send: Time = "3600s"
     shutdown: Time = "3600s"
     """How long an old worker may finish its streams after a reload."""
@@ -171,6 +177,16 @@ class Push(Frozen):
     """A release that is not confirmed in this time is taken back by the node itself."""
     keep: Count = 5
     """Releases kept on a node, besides `original`."""
+
+
+class Disk(Frozen):
+    """What may fill a node's disk. `check` adds it up and refuses more than `budget`."""
+
+    budget: Size = "5g"
+    system: Size = "2g"
+    """The operating system and all that is installed, as measured on the hosts."""
+    log: Size = "64m"
+    """A log is rotated at this size, else once a day; 7 old ones are kept beside it."""
 
 
 class Service(Frozen):
@@ -224,6 +240,7 @@ class Topology(Frozen):
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     push: Push = Push()
+    disk: Disk = Disk()
     nodes: Mapping[Name, Node]
 
     @property
@@ -243,6 +260,15 @@ class Topology(Frozen):
         """How to log in to the node: the fleet's way, with the node's own values over it."""
         own = self.nodes[name].ssh
         return self.ssh.model_copy(update=own.given()) if own else self.ssh
+
+    def has_cache(self, name: str) -> bool:
+        """Whether the node keeps files itself. The others pass everything on."""
+        return self.nodes[name].role in (Role.FRONTEND, Role.CACHE_STREAM)
+
+    def tmpfs_of(self, name: str) -> str | None:
+        """The size of the memory file system for the node's cache; None: no cache, or on disk."""
+        own = self.nodes[name].cache_tmpfs or self.cache.tmpfs
+        return own if self.has_cache(name) else None
 
     def http_of(self, name: str) -> Endpoint:
         """Where the node's nginx answers."""

@@ -7,6 +7,7 @@ one mistake does not show as two.
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from kome_tui.topology.budget import disk_budget, to_mend
 from kome_tui.topology.document import Keys
 from kome_tui.topology.grammar import seconds, size_bytes
 from kome_tui.topology.model import Layout, Role, Topology, UpstreamName
@@ -66,6 +67,8 @@ def broken_rules(topology: Topology, intact: Intact) -> Iterator[Broken]:
             yield from _layout(("nodes", name, "layout"), topology.layout_of(name), own)
     if intact.section("cache"):
         yield from _node_caches(topology, nodes)
+        if intact.section("disk") and intact.section("push"):
+            yield from _disks(topology, nodes)
 
 
 def _lan(topology: Topology) -> Iterator[Broken]:
@@ -206,3 +209,17 @@ def _node_caches(topology: Topology, nodes: list[str]) -> Iterator[Broken]:
         if own and tmpfs and size_bytes(size) >= size_bytes(tmpfs):
             key = "cache_size" if node.cache_size else "cache_tmpfs"
             yield Broken(("nodes", name, key), _too_large(size, tmpfs))
+
+
+def _disks(topology: Topology, nodes: list[str]) -> Iterator[Broken]:
+    """One problem for each value to mend, however many nodes it is too much for."""
+    seen: set[Keys] = set()
+    for name in nodes:
+        budget, path = disk_budget(topology, name), to_mend(topology, name)
+        if budget.total > budget.allowed and path not in seen:
+            message = (
+                f"the disk of {name} may come to hold {budget}; "
+                f"allowed is {topology.disk.budget} (disk.budget)"
+            )
+            yield Broken(path, message)
+            seen.add(path)
