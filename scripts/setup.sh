@@ -49,8 +49,8 @@ install_packages() {
     status=$?
     [ -z "$made_policy" ] || rm -f "$policy"
     if [ "$status" = 0 ] && [ -d /run/systemd/system ]; then
-        for unit in nginx redis-server; do
-            case " $* " in *" $unit "*) systemctl disable "$unit" >/dev/null 2>&1 ;; esac
+        for pair in nginx:nginx redis-server:redis-server openssh-server:ssh logrotate:logrotate.timer; do
+            case " $* " in *" ${pair%%:*} "*) systemctl disable "${pair#*:}" >/dev/null 2>&1 ;; esac
         done
     fi
     return "$status"
@@ -98,7 +98,9 @@ make_venv() {
 # What the tests run for real, as command:package.
 test_packages() {
     for pair in nginx:nginx redis-server:redis-server ssh:openssh-client ps:procps tmux:tmux \
-        shellcheck:shellcheck busybox:busybox; do
+        shellcheck:shellcheck busybox:busybox faketime:faketime logrotate:logrotate nft:nftables \
+        ip:iproute2 sudo:sudo sshd:openssh-server systemd-analyze:systemd nsenter:util-linux \
+        mkfs.ext4:e2fsprogs debootstrap:debootstrap systemd-nspawn:systemd-container; do
         PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null 2>&1 || printf '%s ' "${pair#*:}"
     done
 }

@@ -1,9 +1,8 @@
-"""HTTP as a test needs it: one request, everything that came back, and when."""
+"""HTTP as a test needs it: one request and all that came back, or a connection step by step."""
 
 import http.client
 import socket
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +12,8 @@ class Got:
     status: int
     headers: dict[str, str]
     body: bytes
+    names: tuple[str, ...] = ()
+    """Of the headers, as often as each was sent."""
 
     @property
     def cache(self) -> str:
@@ -27,56 +28,98 @@ def ask(
     headers: dict[str, str] | None = None,
     body: bytes | None = None,
     timeout_s: float = 20.0,
+    source: str = "127.0.0.1",
 ) -> Got:
-    """Send one request on a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+    """Send one request on a connection of its own, from the address `source`."""
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", port, timeout=timeout_s, source_address=(source, 0)
+    )
     try:
         connection.request(method, path, body=body, headers=headers or {})
-        answer = connection.getresponse()
-        found: dict[str, str] = {}
-        for name, value in answer.getheaders():
-            key = name.lower()
-            found[key] = f"{found[key]}, {value}" if key in found else value
-        return Got(answer.status, found, answer.read())
+        return got(connection.getresponse())
     finally:
         connection.close()
 
 
+def got(answer: http.client.HTTPResponse) -> Got:
+    """The whole answer."""
+    found: dict[str, str] = {}
+    for name, value in answer.getheaders():
+        key = name.lower()
+        found[key] = f"{found[key]}, {value}" if key in found else value
+    names = tuple(name.lower() for name, _ in answer.getheaders())
+    return Got(answer.status, found, answer.read(), names)
+
+
 def raw(port: int, request: bytes, timeout_s: float = 10.0) -> bytes:
     """Send exactly these bytes and read until the end of the connection."""
-    with socket.create_connection(("127.0.0.1", port), timeout_s) as connection:
-        connection.sendall(request)
-        read = b""
-        while part := connection.recv(65536):
-            read += part
-        return read
+    with Wire(port, timeout_s) as wire:
+        wire.send(request)
+        return wire.rest()
 
 
-@dataclass(frozen=True, slots=True)
-class Reads:
-    """A streamed answer as it arrived: seconds since the request, and the bytes of each read."""
+def request(
+    method: str,
+    path: str,
+    headers: dict[str, str] | None = None,
+    body: bytes = b"",
+    version: str = "1.1",
+) -> bytes:
+    """The bytes of one request."""
+    lines = {"Host": "kome", **(headers or {})}
+    if body:
+        lines["Content-Length"] = str(len(body))
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"{method} {path} HTTP/{version}\r\n{head}\r\n".encode() + body
 
-    parts: tuple[tuple[float, bytes], ...]
+
+@dataclass(slots=True)
+class Wire:
+    """A connection to 127.0.0.1; what was read, read by read, is in `reads`."""
+
+    port: int
+    timeout_s: float = 15.0
+    reads: list[bytes] = field(default_factory=list)
+    _socket: socket.socket | None = None
+
+    def __enter__(self) -> "Wire":
+        self._socket = socket.create_connection(("127.0.0.1", self.port), self.timeout_s)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def text(self) -> bytes:
-        """All of it."""
-        return b"".join(part for _, part in self.parts)
+        """All that was read."""
+        return b"".join(self.reads)
 
-    def with_token(self) -> list[float]:
-        """When each read that carries part of a token came."""
-        return [at for at, part in self.parts if b"data:" in part]
+    def close(self) -> None:
+        """End the connection."""
+        if self._socket is not None:
+            self._socket.close()
 
+    def send(self, sent: bytes) -> None:
+        """Send all of it."""
+        assert self._socket is not None
+        self._socket.sendall(sent)
 
-def read_stream(port: int, path: str, headers: dict[str, str] | None = None) -> Reads:
-    """POST a prompt and read the answer as its bytes come."""
-    lines = {"Host": "kome", "Content-Length": "2", "Connection": "close", **(headers or {})}
-    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    with socket.create_connection(("127.0.0.1", port), 20) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sendall(f"POST {path} HTTP/1.1\r\n{head}\r\n{{}}".encode())
-        began = time.monotonic()
-        parts = []
-        while part := connection.recv(65536):
-            parts.append((time.monotonic() - began, part))
-        return Reads(tuple(parts))
+    def until(self, word: bytes) -> bytes:
+        """Read until `word` has come; TimeoutError when it does not. Returns all read so far."""
+        while word not in self.text:
+            assert self._read(), f"ended before {word!r}: {self.text!r}"
+        return self.text
+
+    def rest(self) -> bytes:
+        """Read until the other side closes. Returns all read so far."""
+        while self._read():
+            pass
+        return self.text
+
+    def _read(self) -> bytes:
+        assert self._socket is not None
+        part = self._socket.recv(65536)
+        if part:
+            self.reads.append(part)
+        return part

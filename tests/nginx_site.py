@@ -1,4 +1,7 @@
-"""A fleet of rendered nginx nodes in front of one scripted OKOME, all on 127.0.0.1."""
+"""A fleet of rendered nginx nodes in front of one scripted OKOME, all on 127.0.0.1.
+
+So 127.0.0.1 is the address of the fleet's own nodes; 127.0.0.2 and up are clients outside it.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -6,32 +9,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from kome_tui.topology.model import Topology
 from tests.builders_topology import local_values
 from tests.http_client import Got, ask
 from tests.nginx_process import Build, Nginx, free_port, node_running
-from tests.upstreams import Answer, Asked, Script, Upstream, answer, stream
+from tests.upstreams import Answer, Asked, Script, Upstream, answer
 
-EVENTS = 20
 PAGE = b"<html>OKOME</html>"
 ASSET = b"body{}" * 400
+EVERY_ROLE = ("kome", "node-01", "node-03", "node-07", "node-09")
+CACHING = ("kome", "node-03")
+"""The nodes that keep files themselves."""
+
+on_linux = pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="needs Linux: /proc, and all of 127.0.0.0/8"
+)
 
 
 def okome_says(asked: Asked) -> Answer:
-    """OKOME's part: page, assets, health, models, and a token stream."""
+    """OKOME's part: page, assets, health and models."""
     match asked.target.partition("?")[0]:
         case "/":
             return answer(PAGE, "200 OK", "Cache-Control: no-cache", type_="text/html")
         case "/health":
             return answer("{}", "200 OK", "Cache-Control: max-age=300", type_="application/json")
-        case "/v1/chat/completions" | "/api/chat":
-            return stream(EVENTS)
         case path if path.startswith(("/assets/", "/ui-schema/", "/version")):
             headers = ("Set-Cookie: a=1", "Cache-Control: private", "Vary: *")
             return answer(ASSET, "200 OK", *headers, type_="text/css")
         case "/v1/models" | "/v1/embeddings":
             cacheable = ("Cache-Control: public, max-age=3600",)
-            return answer(f"{len(asked.body)}", "200 OK", *cacheable, type_="application/json")
+            return answer(f"{asked.length}", "200 OK", *cacheable, type_="application/json")
         case _:
             return answer("not here", "404 Not Found")
 
@@ -43,14 +52,25 @@ class Site:
     topology: Topology
     okome: Upstream
     nodes: dict[str, Nginx]
+    script: Script
 
     def ask(self, path: str, node: str = "kome", **request: Any) -> Got:
         """One request to a node."""
         return ask(self.nodes[node].port, path, **request)
 
+    def port(self, node: str = "kome") -> int:
+        """Where a node answers."""
+        return self.nodes[node].port
+
     def log(self, node: str = "kome") -> Path:
         """The node's access log."""
         return Path(self.topology.layout_of(node).log) / "access.log"
+
+    def reset(self) -> None:
+        """OKOME runs, follows its first script, and has been asked nothing."""
+        self.okome.script = self.script
+        self.okome.start()
+        self.okome.asked.clear()
 
 
 @contextmanager
@@ -60,13 +80,16 @@ def site(
     names: Sequence[str] = ("kome",),
     script: Script = okome_says,
     nodes: dict[str, dict[str, Any]] | None = None,
+    elsewhere: dict[str, int] | None = None,
+    okome_up: bool = True,
     **over: Any,
 ) -> Iterator[Site]:
     """Run the nodes called `names`; `nodes` adds values to single ones, `over` to the topology.
 
+    `elsewhere` are nodes of the topology, with the port where something else plays their part.
     Limits are out of the way unless `over` names some.
     """
-    ports = {name: free_port() for name in names}
+    ports = {name: free_port() for name in names} | (elsewhere or {})
     over.setdefault("limits", {"rate": 100_000, "burst": 100_000})
     with ExitStack() as stack:
         okome = stack.enter_context(Upstream(script))
@@ -74,5 +97,7 @@ def site(
         for name, more in (nodes or {}).items():
             values["nodes"][name] |= more
         topology = Topology.model_validate(values)
+        if not okome_up:
+            okome.stop()
         running = {name: stack.enter_context(node_running(topology, name, build)) for name in names}
-        yield Site(topology, okome, running)
+        yield Site(topology, okome, running, script)

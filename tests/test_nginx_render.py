@@ -1,8 +1,10 @@
 """Rendering: the same bytes every time, ids of content, zones of definition, nothing unchecked."""
 
 import hashlib
+import socket
 import subprocess
 import sys
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -148,12 +150,14 @@ def test_stub_status_and_realip_stand_only_where_nginx_has_them() -> None:
     assert "map $kome_fleet $kome_limit_key" in text
 
 
-def test_only_cache_stream_nodes_believe_a_forwarded_address_and_only_the_fleets() -> None:
-    believing = {name for name in ROLES if "set_real_ip_from" in conf(name)}
-    trusted = [line for line in conf("node-03").splitlines() if "set_real_ip_from" in line]
+@pytest.mark.parametrize("name", ROLES)
+def test_a_forwarded_address_is_believed_of_the_fleets_nodes_and_of_nobody_else(name: str) -> None:
+    lines = [line.split() for line in conf(name).splitlines() if "set_real_ip_from" in line]
 
-    assert believing == {"node-03", "node-04"}
-    assert all("192.168.86." in line and "/24" not in line for line in trusted)
+    trusted = [ip_network(words[1].rstrip(";")) for words in lines]
+    addresses = [ip_address(at) for _, at in ROLES.values()]
+    assert sum(network.num_addresses for network in trusted) == len(addresses)
+    assert all(any(at in network for network in trusted) for at in addresses)
 
 
 def test_an_ingress_without_peers_goes_straight_to_okome() -> None:
@@ -233,3 +237,32 @@ def test_nginx_takes_a_fleet_without_modules_draft_or_peers(build: Build, tmp_pa
     for name, release in render_all(local).items():
         code, said = check_conf(release.conf, make_folders(local.layout_of(name)), build)
         assert (code, "[warn]" in said) == (0, False), said
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+@pytest.mark.parametrize("build", builds(), ids=str)
+def test_nginx_takes_a_node_that_listens_on_all_addresses(build: Build, tmp_path: Path) -> None:
+    layout = {**build.layout, "listen": None, "ipv6": True}
+    local = Topology.model_validate(local_values(tmp_path, {"kome": free_port()}, 9, layout))
+    conf = render_release(local, "kome").conf
+    assert "listen [::]:" in conf
+
+    code, said = check_conf(conf, make_folders(local.layout_of("kome")), build)
+
+    assert (code, "[warn]" in said) == (0, False), said
+
+
+def test_patience_on_kept_paths_and_health_is_the_topologys() -> None:
+    text = conf("kome", timeouts={"cached_read": "7s", "health": "6s", "read": "500s"})
+
+    for wanted, times in (("7s", 8), ("6s", 1), ("500s", 1)):
+        assert text.count(f"proxy_read_timeout {wanted};") == times
+
+
+def test_connections_to_an_upstream_are_given_up_before_okome_does() -> None:
+    # uvicorn and vLLM close theirs after 5 s
+    for release in render_all(topology()).values():
+        groups = release.conf.split("    upstream ")[1:]
+        live = [group for group in groups if not group.startswith("kept_only")]
+        assert live
+        assert all("keepalive_timeout 4s;" in group.partition("}")[0] for group in live)

@@ -1,18 +1,21 @@
 """An nginx configuration as a tree that knows which setting holds where.
 
 nginx inherits a directive from the nearest level that has it, and then all of it: one `add_header`
-in a location drops every one of its server. `nearest` follows exactly that.
+in a location drops every one of its server. `nearest` follows exactly that. crossplane reads the
+words, so that quotes, escapes, comments and Lua blocks are its work.
 """
 
-import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, cast
 
 import crossplane
+from crossplane.errors import NgxParserBaseException
+
+from kome_tui.nginx.regex import compiled
+
+MAX_DEPTH = 64
+"""Blocks in blocks; people's files have five."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class Directive:
     name: str
     args: tuple[str, ...]
     line: int
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,10 +36,16 @@ class Block:
     parent: "Block | None"
     own: list[Directive] = field(default_factory=list)
     blocks: list["Block"] = field(default_factory=list)
+    _by_name: dict[str, list[Directive]] = field(default_factory=dict)
+
+    def add(self, directive: Directive) -> None:
+        """Let it stand here, after the others."""
+        self.own.append(directive)
+        self._by_name.setdefault(directive.name, []).append(directive)
 
     def all(self, name: str) -> list[Directive]:
         """The directives called `name` that stand right here."""
-        return [directive for directive in self.own if directive.name == name]
+        return self._by_name.get(name, [])
 
     def nearest(self, name: str) -> list[Directive]:
         """The directives called `name` that hold here, inherited ones too."""
@@ -45,6 +55,10 @@ class Block:
         """The first word after `name` where it holds here, else `default`."""
         found = self.nearest(name)
         return found[-1].args[0] if found and found[-1].args else default
+
+    def inner(self, name: str) -> list["Block"]:
+        """The blocks called `name` that stand right here."""
+        return [block for block in self.blocks if block.head.name == name]
 
     def walk(self) -> Iterator["Block"]:
         """This block and all inside it."""
@@ -69,68 +83,115 @@ class Unreadable(ValueError):
         super().__init__(message)
 
 
-def parse_conf(conf: str) -> Block:
-    """Return the tree of one file; includes are not followed.
+def parse_conf(conf: str, file: str = "") -> Block:
+    """Return the tree of one file, which directives will name as `file`; includes are not followed.
 
     Raises Unreadable where the text has no such structure.
     """
-    with tempfile.TemporaryDirectory(prefix="kome-lint-") as folder:
-        path = Path(folder) / "nginx.conf"
-        path.write_text(conf, encoding="utf-8", errors="replace")
-        parsed = crossplane.parse(
-            str(path), single=True, check_ctx=False, check_args=False, comments=False
-        )
-    for error in parsed["errors"]:
-        # crossplane ends its sentence with the path of our temporary file
-        said = str(error["error"]).partition(" in /")[0]
-        raise Unreadable(said, error.get("line") or 1)
-    file = Block(Directive("file", (), 1), None)
-    _fill(file, cast(list[dict[str, Any]], parsed["config"][0]["parsed"]))
-    return file
+    tree = Block(Directive("file", (), 1, file), None)
+    fill(tree, conf, file)
+    return tree
 
 
-def serving(server: Block, path: str) -> Block:
-    """Return the location of `server` that answers `path`, or the server itself."""
-    exact = prefix = None
-    for location in (block for block in server.blocks if block.head.name == "location"):
-        modifier, uri = _matched(location)
-        if modifier == "=" and uri == path:
-            exact = location
-        longest = len(_matched(prefix)[1]) if prefix else -1
-        if modifier in ("", "^~") and path.startswith(uri) and len(uri) > longest:
-            prefix = location
-    if exact:
-        return exact
-    if prefix is None or _matched(prefix)[0] != "^~":
-        for location in (block for block in server.blocks if block.head.name == "location"):
-            modifier, uri = _matched(location)
-            if modifier.startswith("~") and _searched(uri, path, modifier):
-                return location
-    return serving(prefix, path) if prefix else server
+def fill(
+    block: Block, conf: str, file: str, include: Callable[[Block, Directive], None] | None = None
+) -> None:
+    """Add what stands in `conf`; `include` is called for each include, where it stands.
+
+    Raises Unreadable where the text has no such structure.
+    """
+    level, words, first = block, list[str](), 1
+    depth = top = _depth(block)
+    try:
+        for token, line, quoted in _tokens(conf):
+            if quoted or token not in ("{", "}", ";"):
+                if quoted or not token.startswith("#"):
+                    first = first if words else line
+                    words.append(token)
+                continue
+            if token == "}":
+                if words:
+                    raise Unreadable(f'"{words[0]}" is not ended by ";"', first)
+                if depth == top or level.parent is None:
+                    raise Unreadable('unexpected "}"', line)
+                level, depth = level.parent, depth - 1
+                continue
+            if not words:
+                raise Unreadable(f'unexpected "{token}"', line)
+            made, words = Directive(words[0], tuple(words[1:]), first, file), []
+            if token == "{":
+                depth += 1
+                if depth > MAX_DEPTH:
+                    raise Unreadable(f"blocks are nested deeper than {MAX_DEPTH}", line)
+                inside = Block(made, level)
+                level.blocks.append(inside)
+                level = inside
+            elif include is not None and made.name == "include":
+                include(level, made)
+            else:
+                level.add(made)
+    except NgxParserBaseException as error:
+        if depth == top:  # else a block was left open, and we know which
+            raise Unreadable(str(error.strerror), error.lineno or first) from error
+    if words:
+        raise Unreadable(f'"{words[0]}" is not ended by ";"', first)
+    if depth > top:
+        raise Unreadable(f'the block "{level.label()}" is not closed by "}}"', level.head.line)
 
 
-def _matched(location: Block) -> tuple[str, str]:
+def matched(location: Block) -> tuple[str, str]:
+    """Modifier (`=`, `^~`, `~`, `~*`, `@` or nothing) and what follows it."""
     match location.head.args:
-        case (modifier, uri, *_):
+        case (modifier, uri):
             return modifier, uri
-        case (uri,):
-            return "", uri
+        case (word,):
+            for modifier in ("=", "^~", "~*", "~", "@"):
+                if word.startswith(modifier):
+                    return modifier, word[len(modifier) :]
+            return "", word
         case _:
             return "?", ""  # no location nginx would take: answers nothing
 
 
-def _searched(pattern: str, path: str, modifier: str) -> bool:
-    with suppress(re.error):  # PCRE has more than Python: what we can't read matches nothing
-        return bool(re.search(pattern, path, re.IGNORECASE if modifier == "~*" else 0))
-    return False
+def serving(server: Block, path: str) -> Block:
+    """Return the location of `server` that answers `path`, or the server itself."""
+    return _search(server, path)[0] or server
 
 
-def _fill(block: Block, parsed: list[dict[str, Any]]) -> None:
-    for item in parsed:
-        directive = Directive(item["directive"], tuple(item["args"]), item["line"])
-        if "block" in item:
-            inner = Block(directive, block)
-            block.blocks.append(inner)
-            _fill(inner, item["block"])
-        else:
-            block.own.append(directive)
+def _search(level: Block, path: str) -> tuple[Block | None, bool]:
+    """The best location, and whether the search ends with it (ngx_http_core_find_location)."""
+    longest, best, ends = -1, None, False
+    expressions: list[tuple[Block, str, bool]] = []
+    for location in level.inner("location"):
+        modifier, uri = matched(location)
+        if modifier == "=" and uri == path:
+            return location, True
+        if modifier in ("", "^~") and path.startswith(uri) and len(uri) > longest:
+            longest, best, ends = len(uri), location, modifier == "^~"
+        elif modifier in ("~", "~*"):
+            expressions.append((location, uri, modifier == "~*"))
+    if best is not None:
+        nested, decided = _search(best, path)
+        if decided:
+            return nested, True
+        best = nested or best
+    if not ends:
+        for location, pattern, ignore_case in expressions:
+            expression = compiled(pattern, ignore_case)
+            if expression is not None and expression.search(path):
+                return _search(location, path)[0] or location, True
+    return best, False
+
+
+def _depth(block: Block) -> int:
+    return 0 if block.parent is None else 1 + _depth(block.parent)
+
+
+def _tokens(conf: str) -> Iterator[tuple[str, int, bool]]:
+    # crossplane reads files only
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", errors="replace", prefix="kome-lint-", newline=""
+    ) as copy:
+        copy.write(conf)
+        copy.flush()
+        yield from crossplane.lex(copy.name)

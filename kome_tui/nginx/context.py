@@ -215,7 +215,8 @@ def _peer(name: str, at: Endpoint, okome: Endpoint) -> Group:
 
 
 def _shares(peers: tuple[str, ...]) -> tuple[Peer, ...]:
-    share = f"{100 / len(peers):.2f}%" if peers else ""
+    # rounded down: shares of more than 100 % together, as 154 x 0.65, are refused
+    share = f"{10_000 // len(peers) / 100:.2f}%" if peers else ""
     names = [f"peer-{peer}" for peer in peers]
     return tuple(Peer(n, "*" if n == names[-1] else share) for n in names)
 
