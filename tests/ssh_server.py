@@ -20,10 +20,19 @@ CHUNK = 64 * 1024
 
 
 class SshServer:
-    """One server on a port of its own; `commands` are those it has run, in order."""
+    """One server on a port of its own; `commands` are those it has run, in order.
 
-    def __init__(self, host_keys: list[Path], authorized: Path, port: int = 0) -> None:
+    `options` are asyncssh.create_server's, such as the ciphers it offers.
+    """
+
+    def __init__(
+        self, host_keys: list[Path], authorized: Path, port: int = 0, **options: Any
+    ) -> None:
         self.port = port
+        self.offers_passwords = False
+        self.passwords: list[str] = []
+        """Passwords that a client has tried."""
+        self._options = options
         self.commands: list[str] = []
         self.forwarding = True
         self.hold_forwards = False
@@ -75,6 +84,7 @@ class SshServer:
             process_factory=self._run,
             encoding=None,
             keepalive_interval=0,
+            **self._options,
         )
 
     async def _drop(self) -> None:
@@ -152,6 +162,13 @@ class _Policy(asyncssh.SSHServer):
     def connection_lost(self, exc: Exception | None) -> None:
         assert self._connection
         self._server._connections.discard(self._connection)
+
+    def password_auth_supported(self) -> bool:
+        return self._server.offers_passwords
+
+    def validate_password(self, username: str, password: str) -> bool:
+        self._server.passwords.append(password)
+        return False
 
     def auth_completed(self) -> None:
         self._server.logins += 1
