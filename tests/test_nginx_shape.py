@@ -20,7 +20,7 @@ from tests.builders_topology import ROLES, topology, topology_values
 
 HOSTILE = (
     *("a; } server {", "a;", "a; include /etc/shadow", "a b", "a\tb", "a\nb", "{", "}", "a{b"),
-    *("a}b"),
+    "a}b",
     *("a\rb", 'a"b', "a'b", '"', "'", "#", "a #b", "\\", "a\\", "a;b", ";", "", " "),
     *("$host", "${host}", "a$b", "a\x0bb", "a\xa0b", "a\u2028b", "a\n}", "a;\n#", "a; #", "x {} y"),
 )

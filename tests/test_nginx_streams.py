@@ -58,6 +58,7 @@ def test_a_stream_flows(fleet: Site, node: str, path: str, headers: dict[str, st
     flows(fleet.port(node), tokens, prompt(path, headers))
 
     assert fleet.okome.paths() == [path]
+    assert fleet.okome.asked[0].version == "HTTP/1.1"
     assert fleet.okome.asked[0].headers.get("accept-encoding") == headers.get("Accept-Encoding")
 
 
@@ -176,7 +177,8 @@ def test_every_place_that_passes_on_waits_for_a_long_prefill(
     caching = cached | exact if ROLES[name][0] in ("frontend", "cache-stream") else set()
     statuses = {f"= /nodes/{node}/status" for node in ROLES}
 
-    long, short = set(), set()
+    long: set[str] = set()
+    short: set[str] = set()
     for label, holds in passing_on(conf, tmp_path):
         patience = min(seconds(holds[f"proxy_{way}_timeout"][0]) for way in ("read", "send"))
         (long if patience >= PREFILL_S else short).add(label)

@@ -9,7 +9,7 @@ from kome_tui.nginx.lint import LintFinding, lint_file
 
 
 def lint(files: list[Path], as_json: bool) -> int:
-    """Lint files and all they include; exit 1 when there are findings that are more than info.
+    """Lint files and all they include; exit 1 when there are findings.
 
     Raises UsageError for a file that can't be read, and for a folder.
     """
@@ -40,7 +40,7 @@ def lint(files: list[Path], as_json: bool) -> int:
     else:
         show_findings(found)
         show(f"findings: {len(found)}, files: {len(files)}")
-    return 1 if any(finding.severity != "info" for finding in found) else 0
+    return 1 if found else 0
 
 
 def show_findings(findings: Iterable[LintFinding]) -> None:

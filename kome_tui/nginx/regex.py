@@ -12,7 +12,7 @@ _MAX_WORDS = 64
 _ENDINGS = (".*$", ".*", ".+$", ".+")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=32768)
 def compiled(pattern: str, ignore_case: bool = False) -> re.Pattern[str] | None:
     """The expression, or None where it cannot be read or may be slow."""
     if not _is_quick(pattern):
