@@ -13,11 +13,16 @@ test:
 	@sh scripts/setup.sh test
 	@sh scripts/checks.sh
 
-# Longer than a test, and not part of one: how long a push takes (docs/measured.md).
+# Longer than a test, and not part of one: how long a push takes, and what the rendered nginx costs
+# and keeps (docs/measured.md). About 12 minutes; the figures want a machine with nothing else to do.
 .PHONY: bench
 bench:
 	@sh scripts/setup.sh run
 	@.venv/bin/python bench/push.py
+	@.venv/bin/python -m bench.nginx.serving
+	@.venv/bin/python -m bench.nginx.hop
+	@.venv/bin/python -m bench.nginx.reload
+	@.venv/bin/python -m bench.nginx.idle
 
 # What a push survives, in full: random interruptions, named steps, power cuts, two consoles (docs/measured.md).
 #   make trials TRIALS="--seed 7 --cuts 20 cuts"

@@ -30,23 +30,23 @@ HOSTILE = st.sampled_from(
         *("{{ 7*7 }}", "{% raw %}", "{{ c.__class__ }}", "%s%n", "a=b", "a?b", "a,b", "a*"),
         *("(a)", "!a"),
         *("-", "-a", "--help", "-o ProxyCommand=x", " ", " a", "a ", "é", "а", "٣", "１"),
-        *("a\u00a0b"),
+        "a\u00a0b",
         *("\u202ea", "a\u200bb", "\ufeffa", "a\u2028b", "\x00", "a\x00b", "\x1b[2J", "\x7f"),
-        *("\x85"),
+        "\x85",
         *("\u009b2J", "\U000e0041", "e\u0301" * 50, "[/x]", "[bold]x", "~^.*$", "@x", "^a"),
-        *("a" * 5000),
+        "a" * 5000,
     )
 ) | st.text(min_size=1, max_size=6).filter(lambda text: not SAFE.match(text))
 
 ODD = st.sampled_from(
     (
         *("none", "null", "~", "yes", "on", "0", "-0", "010", "0x10", "1e3", "1_000", "+1"),
-        *("22:22"),
+        "22:22",
         *("..", "../x", "/..", "/a/../b", "//", "/a//b", "/.", "0.0.0.0", "::", "127.1"),
-        *("2130706433"),
+        "2130706433",
         *("0177.0.0.1", "::ffff:1.2.3.4", "fe80::1%eth0", "0.0.0.0/0", "10.0.0.1/8", "1.2", "auto"),
         *("/v1", "/v1/", "/.kome/", "/health", "/nodes/", "unix:/x", "localhost", "00"),
-        *("99999999999"),
+        "99999999999",
     )
 )
 
@@ -54,7 +54,7 @@ TRICKS = (
     *("&a x", "*a", "!!python/object/apply:os.system [x]", "!!binary aGk=", "!x y", "@x"),
     *("`x`", "%x"),
     *("<<", "{<<: x}", "{a: b}", "[a, b]", "x: y", "? x", "'a\\nb;'", '"a\\nb;"', '"\\x00"'),
-    *('"\\ud800"'),
+    '"\\ud800"',
 )
 
 HERE = "hostile-stands-here"
@@ -88,13 +88,12 @@ def marked(value: Any, path: tuple[Any, ...]) -> Any:
     raise AssertionError(path)
 
 
-@st.composite
-def marked_files(draw: st.DrawFn) -> tuple[str, int]:
-    """A valid file with HERE in the place of one value or name, and the line it stands in."""
-    values = draw(topologies())
-    read(values)
-    text = to_yaml(marked(values, draw(st.sampled_from(list(spots(values))))))
-    return text, 1 + next(n for n, line in enumerate(text.splitlines()) if HERE in line)
+def with_marks(values: Any, at: list[int]) -> Iterator[tuple[str, int]]:
+    """The file with HERE in the place of one value or name, each with the line that has it."""
+    every = list(spots(values))
+    for number in at:
+        text = to_yaml(marked(values, every[number % len(every)]))
+        yield text, 1 + next(n for n, line in enumerate(text.splitlines()) if HERE in line)
 
 
 def quoted(text: str) -> str:
@@ -102,44 +101,58 @@ def quoted(text: str) -> str:
     return '"' + "".join(f"\\U{ord(char):08x}" for char in text) + '"'
 
 
+def several(words: st.SearchStrategy[str]) -> st.SearchStrategy[list[tuple[int, str]]]:
+    """Places in a file, and what to put there: a whole topology takes longer to draw than these."""
+    return st.lists(st.tuples(st.integers(0, 9999), words), min_size=6, max_size=6)
+
+
 FILES = settings(
-    max_examples=2 * EXAMPLES,
+    max_examples=EXAMPLES // 2,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 
 @FILES
-@given(file=marked_files(), hostile=HOSTILE)
+@given(values=topologies(), put=several(HOSTILE))
 def test_a_hostile_value_is_refused_in_its_own_line_and_nowhere_else(
-    file: tuple[str, int], hostile: str
+    values: dict[str, Any], put: list[tuple[int, str]]
 ) -> None:
-    text, line = file
+    read(values)
+    marks = with_marks(values, [number for number, _ in put])
 
-    with pytest.raises(TopologyError) as refused:
-        parse(text.replace(HERE, quoted(hostile)).encode(), "topology.yaml")
-
-    assert {problem.line for problem in refused.value.problems} == {line}
-
-
-@FILES
-@given(file=marked_files(), trick=st.sampled_from(TRICKS))
-def test_a_trick_of_yaml_is_refused_in_its_own_line(file: tuple[str, int], trick: str) -> None:
-    text, line = file
-
-    with pytest.raises(TopologyError) as refused:
-        parse(text.replace(HERE, trick).encode(), "topology.yaml")
-
-    assert line in {problem.line for problem in refused.value.problems}
+    for (text, line), (_, hostile) in zip(marks, put, strict=True):
+        with pytest.raises(TopologyError) as refused:
+            parse(text.replace(HERE, quoted(hostile)).encode(), "topology.yaml")
+        assert {problem.line for problem in refused.value.problems} == {line}, text
 
 
 @FILES
-@given(file=marked_files(), odd=ODD)
-def test_an_odd_value_is_refused_or_harmless(file: tuple[str, int], odd: str) -> None:
-    found = outcome(file[0].replace(HERE, quoted(odd)).encode())
+@given(values=topologies(), put=several(st.sampled_from(TRICKS)))
+def test_a_trick_of_yaml_is_refused_in_its_own_line(
+    values: dict[str, Any], put: list[tuple[int, str]]
+) -> None:
+    read(values)
+    marks = with_marks(values, [number for number, _ in put])
 
-    event("taken" if isinstance(found, Topology) else "refused")
-    if isinstance(found, Topology):
-        assert all(SAFE.match(each) for each in texts_in(found.model_dump(mode="json")))
-        for name in looked_at(found):
-            render_release(found, name)  # checks the tree: raises where it differs
+    for (text, line), (_, trick) in zip(marks, put, strict=True):
+        with pytest.raises(TopologyError) as refused:
+            parse(text.replace(HERE, trick).encode(), "topology.yaml")
+        assert line in {problem.line for problem in refused.value.problems}, (trick, text)
+
+
+@FILES
+@given(values=topologies(), put=several(ODD))
+def test_an_odd_value_is_refused_or_harmless(
+    values: dict[str, Any], put: list[tuple[int, str]]
+) -> None:
+    read(values)
+    marks = with_marks(values, [number for number, _ in put])
+
+    for (text, _), (_, odd) in zip(marks, put, strict=True):
+        found = outcome(text.replace(HERE, quoted(odd)).encode())
+        event("taken" if isinstance(found, Topology) else "refused")
+        if isinstance(found, Topology):
+            assert all(SAFE.match(each) for each in texts_in(found.model_dump(mode="json")))
+            for name in looked_at(found):
+                render_release(found, name)  # checks the tree: raises where it differs

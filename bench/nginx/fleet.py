@@ -1,5 +1,6 @@
 """What the benches share: a scripted OKOME, rendered nodes in front of it, and how figures look."""
 
+import argparse
 import datetime
 import json
 import os
@@ -70,14 +71,14 @@ def child(module: str, *args: str, **more: Any) -> subprocess.Popen[str]:
 
 
 def said(process: subprocess.Popen[str], within_s: float) -> Any:
-    """What a child printed as JSON, once it has ended. Ends the run where it failed."""
+    """The JSON of the last line of a child, once it has ended. Ends the run where it failed."""
     try:
         text = process.communicate(timeout=within_s)[0]
     finally:
         process.kill()
     if process.returncode:
         raise SystemExit(f"{process.args!r} ended with {process.returncode}")
-    return json.loads(text)
+    return json.loads(text.splitlines()[-1])
 
 
 def quantile(values: Sequence[float], percent: float) -> float:
@@ -92,12 +93,35 @@ def over_rounds(rounds: Sequence[Sequence[float]], percent: float) -> float:
     return median(quantile(values, percent) for values in rounds)
 
 
+def options(about: str | None) -> argparse.ArgumentParser:
+    """The arguments that every bench has."""
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--nginx", help="version; default is the system's")
+    parser.add_argument(
+        "--first",
+        action="store_true",
+        help="all of it before other programs (SCHED_RR, as root): for a busy machine",
+    )
+    return parser
+
+
+def chosen(args: argparse.Namespace) -> Build:
+    """The build that was asked for; from now on first in line, where that was asked for."""
+    if args.first:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    return build_named(args.nginx)
+
+
 def heading(what: str, build: Build, seed: int) -> str:
     """What was measured, on what, when."""
     day = datetime.datetime.now(datetime.UTC).date()
     return (
         f"{what}\n{day}, seed {seed}, nginx {build.version}, Linux {platform.release()}, "
         f"Python {platform.python_version()}, {os.cpu_count()} cores, {load()}"
+        f"{', run before other programs' if os.sched_getscheduler(0) == os.SCHED_RR else ''}"
     )
 
 

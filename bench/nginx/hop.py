@@ -9,7 +9,7 @@ stamp to the kernel's receive stamp at the client. Wanted: one hop adds at most 
 import argparse
 from statistics import median
 
-from bench.nginx.fleet import build_named, child, fleet, heading, load, quantile, said
+from bench.nginx.fleet import child, chosen, fleet, heading, load, options, quantile, said
 
 EVERY_MS = 20.0
 DIRECT = "OKOME itself"
@@ -19,8 +19,9 @@ TWO_HOPS = "ingress > cache-stream > OKOME"
 Delays = dict[str, list[float]]
 
 
-def one_round(ports: dict[str, int], args: argparse.Namespace) -> tuple[Delays, int]:
-    """Every token's delay in microseconds by path, and how many arrived together with another."""
+def one_round(ports: dict[str, int], args: argparse.Namespace) -> tuple[Delays, int, int]:
+    """Every token's delay in microseconds by path, and how many reads brought more than one token,
+    and how many came without the kernel's stamp."""
     tokens = int(args.seconds * 1000 / EVERY_MS)
     numbers = (tokens, EVERY_MS, args.streams, *ports.values())
     streams = said(child("streams", *map(str, numbers)), args.seconds + 30)
@@ -30,19 +31,18 @@ def one_round(ports: dict[str, int], args: argparse.Namespace) -> tuple[Delays, 
         if len(stream["delays_us"]) != tokens or not stream["in_order"]:
             raise SystemExit(f"{names[stream['port']]} lost tokens: {len(stream['delays_us'])}")
         delays[names[stream["port"]]] += stream["delays_us"]
-    return delays, sum(stream["merged"] for stream in streams)
+    merged, unstamped = (sum(s[what] for s in streams) for what in ("merged", "unstamped"))
+    return delays, merged, unstamped
 
 
 def main() -> None:
     """Measure every path in every round and print the medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__)
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--streams", type=int, default=4, help="on each path")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--nginx", help="version; default is the system's")
     args = parser.parse_args()
-    build = build_named(args.nginx)
+    build = chosen(args)
     with fleet(("kome", "node-01", "node-03"), build, args.seed) as site:
         ports = {
             DIRECT: site.okome,
@@ -55,15 +55,16 @@ def main() -> None:
     print(f"median of {args.rounds} rounds, {each}; microseconds from server to client")
     print(f"{'':32}{'p50':>8}{'p99':>8}{'added p50':>11}{'added p99':>11}{'tokens':>8}")
     for name in ports:
-        p50, p99 = (median(quantile(seen[name], at) for seen, _ in rounds) for at in (50, 99))
+        p50, p99 = (median(quantile(seen[name], at) for seen, *_ in rounds) for at in (50, 99))
         added = [
-            median(quantile(seen[name], at) - quantile(seen[DIRECT], at) for seen, _ in rounds)
+            median(quantile(seen[name], at) - quantile(seen[DIRECT], at) for seen, *_ in rounds)
             for at in (50, 99)
         ]
-        count = sum(len(seen[name]) for seen, _ in rounds)
+        count = sum(len(seen[name]) for seen, *_ in rounds)
         print(f"{name:32}{p50:8.0f}{p99:8.0f}{added[0]:11.0f}{added[1]:11.0f}{count:8}")
-    merged = sum(together for _, together in rounds)
-    print(f"tokens that arrived together with another: {merged}; {load()} at the end")
+    merged, unstamped = (sum(counts) for counts in zip(*(more for _, *more in rounds), strict=True))
+    print(f"reads with more than one token: {merged}, tokens without a kernel stamp: {unstamped}")
+    print(f"{load()} at the end")
 
 
 if __name__ == "__main__":

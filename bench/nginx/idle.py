@@ -8,12 +8,11 @@ PSS, in which a page that n processes share counts 1/n each. Wanted of a node: b
 It takes a minute more: it waits until the cache loader has ended.
 """
 
-import argparse
 import os
 import time
 from pathlib import Path
 
-from bench.nginx.fleet import build_named, fleet, heading, load
+from bench.nginx.fleet import chosen, fleet, heading, load, options
 from tests.builders_topology import ROLES
 from tests.nginx_process import Nginx
 from tests.waiting import wait_until
@@ -58,13 +57,12 @@ def memory_mb(pids: list[int]) -> tuple[float, float]:
 
 def main() -> None:
     """Wait, and print what was used."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__)
     parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--nginx", help="version; default is the system's")
     args = parser.parse_args()
-    build = build_named(args.nginx)
-    with fleet(NODES, build, seed=1) as site:
-        print(heading("idle nginx, one node of every role", build, 1))
+    build = chosen(args)
+    with fleet(NODES, build, seed=args.seed) as site:
+        print(heading("idle nginx, one node of every role", build, args.seed))
         # nginx looks through its cache once, a minute after it started
         wait_until(lambda: not any(map(is_loading, site.nodes.values())), within_s=120, every_s=1)
         found = {name: processes(nginx.process.pid) for name, nginx in site.nodes.items()}

@@ -10,13 +10,12 @@ the same with a worker_shutdown_timeout shorter than the streams, to see what th
 import argparse
 import os
 import signal
-import subprocess
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bench.nginx.fleet import build_named, child, fleet, heading, load, quantile, said
+from bench.nginx.fleet import child, chosen, fleet, heading, load, options, quantile, said
 from tests.nginx_process import Build, Nginx
 from tests.waiting import wait_until
 
@@ -58,11 +57,9 @@ def one_run(build: Build, args: argparse.Namespace, shutdown: str | None) -> dic
     tokens = int(seconds * 1000 / EVERY_MS)
     with fleet(("kome",), build, args.seed, **over) as site:
         nginx, port = site.nodes["kome"], str(site.port("kome"))
-        streams = child(
-            "streams", str(tokens), str(EVERY_MS), str(args.streams), port, stderr=subprocess.PIPE
-        )
-        assert streams.stderr is not None
-        if streams.stderr.readline() != "open\n":
+        streams = child("streams", str(tokens), str(EVERY_MS), str(args.streams), port)
+        assert streams.stdout is not None
+        if streams.stdout.readline() != "open\n":
             raise SystemExit("the streams did not start")
         loads = {
             how: child(
@@ -106,14 +103,12 @@ def show(name: str, results: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run twice and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__)
     parser.add_argument("--reloads", type=int, default=5)
     parser.add_argument("--streams", type=int, default=50)
     parser.add_argument("--rate", type=int, default=300, help="requests per second, kept")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--nginx", help="version; default is the system's")
     args = parser.parse_args()
-    build = build_named(args.nginx)
+    build = chosen(args)
     what = (
         f"{args.reloads} reloads, {args.streams} streams of a token each {EVERY_MS:g} ms, "
         f"{args.rate} requests/s on kept connections and {NEW_RATE}/s with one each"

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bench.nginx.fleet import build_named, child, fleet, heading, load, over_rounds, said
+from bench.nginx.fleet import child, chosen, fleet, heading, load, options, over_rounds, said
 from bench.nginx.okome import asset
 from tests.http_client import ask
 from tests.nginx_process import free_port, running
@@ -60,14 +60,12 @@ def one_load(port: int, args: argparse.Namespace, seed: int, *how: str) -> Any:
 
 def main() -> None:
     """Measure every target in every round and print the medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__)
     parser.add_argument("--rate", type=int, default=500, help="requests per second")
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--nginx", help="version; default is the system's")
     args = parser.parse_args()
-    build = build_named(args.nginx)
+    build = chosen(args)
     with fleet(("kome",), build, args.seed) as site:
         plain_port, folder = free_port(), site.folder / "plain"
         folder.mkdir()

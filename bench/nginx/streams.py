@@ -1,4 +1,4 @@
-"""Reads many token streams at once, in a process of its own; prints one JSON object.
+"""Reads many token streams at once, in a process of its own; prints `open`, then one JSON line.
 
     python -m bench.nginx.streams TOKENS EVERY_MS EACH PORT...
 
@@ -17,7 +17,7 @@ import time
 
 SO_TIMESTAMPNS = 35
 EVENT = re.compile(rb'data: \{"n": ([0-9]+), "at": ([0-9]+)\}\n\n')
-SPEC = struct.Struct("qq")
+TIMESPEC = struct.Struct("qq")
 
 
 class Stream:
@@ -28,6 +28,7 @@ class Stream:
         self.delays_us: list[float] = []
         self.in_order = True
         self.merged = 0
+        self.unstamped = 0
         self.ended = False
         self._next = 0
         self._buffer = b""
@@ -43,19 +44,27 @@ class Stream:
             data, extra, _, _ = self.socket.recvmsg(65536, 64)
         except ConnectionResetError:
             return False
-        stamps = [SPEC.unpack(stamp[:16]) for _, kind, stamp in extra if kind == SO_TIMESTAMPNS]
+        stamps: list[tuple[int, int]] = [
+            TIMESPEC.unpack(stamp[:16]) for _, kind, stamp in extra if kind == SO_TIMESTAMPNS
+        ]
         self._buffer += data
         self.ended = self.ended or self._buffer.endswith(b"\r\n0\r\n\r\n")
         found = list(EVENT.finditer(self._buffer))
         self.merged += len(found) > 1
+        # the kernel begins to stamp a moment after it was asked to: the first may come without
+        arrived_ns = _nanoseconds(stamps[-1]) if stamps else time.time_ns()
+        self.unstamped += len(found) if not stamps else 0
         for event in found:
             self.in_order &= int(event[1]) == self._next
             self._next += 1
-            seconds, nanoseconds = stamps[-1]
-            self.delays_us.append((seconds * 10**9 + nanoseconds - int(event[2])) / 1000)
+            self.delays_us.append((arrived_ns - int(event[2])) / 1000)
         if found:
             self._buffer = self._buffer[found[-1].end() :]
         return bool(data) and not self.ended
+
+
+def _nanoseconds(stamp: tuple[int, int]) -> int:
+    return stamp[0] * 10**9 + stamp[1]
 
 
 def main() -> None:
@@ -67,7 +76,7 @@ def main() -> None:
     poll = select.epoll()
     for descriptor in waiting:
         poll.register(descriptor, select.EPOLLIN)
-    print("open", file=sys.stderr, flush=True)
+    print("open", flush=True)
     deadline = time.monotonic() + tokens * every_ms / 1000 + 15
     gc.disable()
     while waiting and time.monotonic() < deadline:
@@ -83,6 +92,7 @@ def main() -> None:
                     "delays_us": stream.delays_us,
                     "in_order": stream.in_order,
                     "merged": stream.merged,
+                    "unstamped": stream.unstamped,
                     "ended": stream.ended,
                 }
                 for stream in streams

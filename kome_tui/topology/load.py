@@ -12,10 +12,11 @@ from pydantic_core import ErrorDetails
 
 from kome_tui.errors import KomeError, Problem, TopologyError
 from kome_tui.text import clean
+from kome_tui.topology.broken import Intact
 from kome_tui.topology.document import MAX_BYTES, MAX_PROBLEMS, Document, Keys, Value, read
 from kome_tui.topology.explain import explain
 from kome_tui.topology.model import Topology
-from kome_tui.topology.rules import Intact, broken_rules
+from kome_tui.topology.rules import broken_rules
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 

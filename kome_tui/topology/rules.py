@@ -5,12 +5,13 @@ one mistake does not show as two.
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
+from kome_tui.topology.broken import Broken, Intact
 from kome_tui.topology.budget import disk_budget, to_mend
 from kome_tui.topology.document import Keys
 from kome_tui.topology.grammar import seconds, size_bytes
 from kome_tui.topology.model import Layout, Role, Topology, UpstreamName
+from kome_tui.topology.places import addresses_of_nobody, is_systems_own, loops
 
 # Names that mean something else in a command or an answer.
 _TAKEN = frozenset({"operator", "okome", "gpu", *UpstreamName})
@@ -18,29 +19,9 @@ _TAKEN = frozenset({"operator", "okome", "gpu", *UpstreamName})
 _OWN_PATHS = ("/.kome", "/health", "/nodes")
 _OWN = ", ".join(_OWN_PATHS)
 _LONGEST_TRIAL_S = 600
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A broken rule: the path of the value to mend, and the sentence."""
-
-    path: Keys
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Intact:
-    """Which parts of the file are valid: all but `damaged` (sections, and single nodes)."""
-
-    damaged: frozenset[Keys] = frozenset()
-
-    def section(self, name: str) -> bool:
-        """Whether nothing is wrong in the section, with all that is in it."""
-        return all(path[0] != name for path in self.damaged)
-
-    def node(self, name: str) -> bool:
-        """Whether nothing is wrong with this node."""
-        return not self.damaged & {("nodes",), ("nodes", name)}
+_LAYOUT_FILES = ("script", "nginx", "pid", "mime_types")
+_FILES_INSIDE = (("etc", "nginx.conf"), ("log", "access.log"), ("log", "error.log"))
+_EMPTIED = "allowed is a folder for this alone, because it gets emptied"
 
 
 def broken_rules(topology: Topology, intact: Intact) -> Iterator[Broken]:
@@ -60,8 +41,11 @@ def broken_rules(topology: Topology, intact: Intact) -> Iterator[Broken]:
     yield from _names(topology, nodes)
     yield from _parts_of_roles(topology, nodes)
     yield from _services(topology, nodes)
+    if intact.section("lan"):
+        yield from addresses_of_nobody(topology, nodes, intact)
     if intact.section("layout"):
         yield from _addresses(topology, nodes)
+        yield from loops(topology, nodes, intact)
         for name in nodes:
             own = topology.nodes[name].layout.given()
             yield from _layout(("nodes", name, "layout"), topology.layout_of(name), own)
@@ -118,13 +102,35 @@ def _layout(where: Keys, layout: Layout, own: Collection[str]) -> Iterator[Broke
         yield from _at_own(where, own, ("ipv6", "listen"), message)
     for name in ("cache", "temp"):
         folder = getattr(layout, name)
+        held = [
+            (other, path)
+            for other, path in layout.model_dump(exclude={name}).items()
+            if folder and isinstance(path, str) and f"{path}/".startswith(f"{folder}/")
+        ]
+        for other, path in held:
+            what = f"{folder} also holds {other} ({path})"
+            yield from _at_own(where, own, (name, other), f"{what}; {_EMPTIED}")
+        if folder and not held and is_systems_own(folder):
+            what = f"{folder} is the system's own"
+            yield from _at_own(where, own, (name,), f"{what}; {_EMPTIED}")
+    yield from _files(where, layout, own)
+
+
+def _files(where: Keys, layout: Layout, own: Collection[str]) -> Iterator[Broken]:
+    """A file is no folder and no other file: nginx would write its pid over what stands there."""
+    files = [(name, getattr(layout, name)) for name in _LAYOUT_FILES]
+    files += [(folder, f"{getattr(layout, folder)}/{name}") for folder, name in _FILES_INSIDE]
+    told: set[frozenset[str]] = set()
+    for name, file in files:
         for other, path in layout.model_dump(exclude={name}).items():
-            if folder and isinstance(path, str) and f"{path}/".startswith(f"{folder}/"):
+            taken = isinstance(path, str) and f"{path}/".startswith(f"{file}/")
+            if taken and frozenset((name, other)) not in told:
                 message = (
-                    f"{folder} also holds {other} ({path}); "
-                    "allowed is a folder for this alone, because it gets emptied"
+                    f"{path} ({other}) is at or below {file}, a file that {name} stands for; "
+                    "allowed is a place of its own"
                 )
-                yield from _at_own(where, own, (name, other), message)
+                yield from _at_own(where, own, (other, name), message)
+                told.add(frozenset((name, other)))
 
 
 def _at_own(
