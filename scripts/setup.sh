@@ -117,3 +117,10 @@ if [ "$mode" = test ]; then
         fi
     fi
 fi
+if [ "$mode" = test ]; then
+    # Where these can't be had, the tests that need them are skipped and say so.
+    sh scripts/fetch-nginx-1.26.sh >&2 || say "nginx 1.26 could not be fetched"
+    if is_debian_root; then
+        sh scripts/machine-image.sh >&2 || say "the image of the test machines could not be made"
+    fi
+fi

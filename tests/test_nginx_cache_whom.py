@@ -5,6 +5,7 @@ import pytest
 from tests.nginx_fixture import RunSite, fresh
 from tests.nginx_site import ASSET, CACHING, EVERY_ROLE, Site, okome_says
 from tests.upstreams import Answer, Asked, Gate, answer
+from tests.waiting import wait_until
 
 
 def test_one_kept_copy_serves_clients_with_and_without_gzip(fleet: Site) -> None:
@@ -111,7 +112,8 @@ def test_a_health_check_that_hangs_is_red_after_its_time(run_site: RunSite) -> N
         gate.wait()
         return okome_says(asked)
 
-    with run_site(timeouts={"health": "200ms"}, script=hung) as frontend:
+    with run_site(timeouts={"health": "500ms"}, script=hung) as frontend:
         assert frontend.ask("/health").status == 504
+        wait_until(lambda: gate.waiting)
         assert frontend.okome.asked_for("/health") == 1
         gate.open()

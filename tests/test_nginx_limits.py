@@ -38,7 +38,7 @@ def test_more_than_the_burst_is_429_with_retry_after_and_not_before(
     run_site: RunSite, node: str
 ) -> None:
     with run_site(node, limits=TIGHT) as edge:
-        assert limited(statuses(edge, node, "/v1/models", 12), 5)
+        assert limited(statuses(edge, node, "/v1/models", 16), 5)
 
         last = edge.ask("/v1/models", node, source="127.0.0.2")
         assert last.status == 429
@@ -73,7 +73,7 @@ def test_a_page_with_60_assets_at_once_meets_no_limit(run_site: RunSite, node: s
 def test_cached_paths_have_a_limit_too(run_site: RunSite) -> None:
     tight = {**TIGHT, "cached_burst": 3}
     with run_site(limits=tight) as frontend:
-        assert limited(statuses(frontend, "kome", "/assets/a.css", 9), 3)
+        assert limited(statuses(frontend, "kome", "/assets/a.css", 14), 3)
         assert statuses(frontend, "kome", "/v1/models", 1) == [200]
 
 
@@ -90,7 +90,7 @@ def test_a_post_to_the_page_is_limited_with_the_api(run_site: RunSite) -> None:
     with run_site(limits=TIGHT, script=lambda _: answer("x")) as frontend:
         found = [
             frontend.ask("/", method="POST", body=b"x", source="127.0.0.2").status
-            for _ in range(12)
+            for _ in range(16)
         ]
 
         assert limited(found, 5)
@@ -110,7 +110,7 @@ def test_the_draft_server_has_the_larger_bucket(run_site: RunSite) -> None:
 @on_linux
 def test_two_clients_behind_an_ingress_are_limited_separately(run_site: RunSite) -> None:
     with run_site("node-01", "node-03", limits=TIGHT) as edge:
-        first = statuses(edge, "node-01", "/v1/models", 12, "127.0.0.2")
+        first = statuses(edge, "node-01", "/v1/models", 16, "127.0.0.2")
         second = statuses(edge, "node-01", "/v1/models", 6, "127.0.0.3")
 
         assert limited(first, 5)
@@ -126,7 +126,7 @@ def test_requests_that_a_node_passes_on_are_limited_by_their_client(
 ) -> None:
     of_fleet = "127.0.0.1"
     with run_site(node, limits=TIGHT) as edge:
-        first = statuses(edge, node, "/v1/models", 12, of_fleet, forwarded="192.0.2.1")
+        first = statuses(edge, node, "/v1/models", 16, of_fleet, forwarded="192.0.2.1")
         second = statuses(edge, node, "/v1/models", 6, of_fleet, forwarded="192.0.2.2")
 
         assert limited(first, 5)
@@ -147,7 +147,7 @@ def test_an_address_forged_from_outside_changes_neither_limit_nor_log(
                 source="127.0.0.2",
                 headers={"X-Forwarded-For": f"192.0.2.{number}", "X-Real-IP": "192.0.2.9"},
             ).status
-            for number in range(12)
+            for number in range(16)
         ]
 
         assert limited(found, 5)
@@ -171,4 +171,4 @@ def test_without_the_realip_module_the_fleet_is_not_limited_by_its_shared_addres
     plain = replace(build, modules=())
     with site(tmp_path, plain, (node,), limits=TIGHT) as edge:
         assert statuses(edge, node, "/v1/models", 20, "127.0.0.1") == [200] * 20
-        assert limited(statuses(edge, node, "/v1/models", 12, "127.0.0.2"), 5)
+        assert limited(statuses(edge, node, "/v1/models", 16, "127.0.0.2"), 5)

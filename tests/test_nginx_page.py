@@ -4,7 +4,7 @@ import pytest
 
 from tests.http_client import Wire, request
 from tests.nginx_fixture import RunSite
-from tests.nginx_site import PAGE, Site, okome_says
+from tests.nginx_site import PAGE, Site
 from tests.upstreams import Answer, Asked, Gate, Tokens, answer, reset
 
 
@@ -46,7 +46,7 @@ def test_the_kept_page_is_served_when_okome_hangs_or_drops(run_site: RunSite, br
             gate.wait()
         return reset if breaks == "resets" else None
 
-    with run_site(timeouts={"cached_read": "300ms"}) as frontend:
+    with run_site(timeouts={"cached_read": "1s"}) as frontend:
         frontend.ask("/")
         frontend.okome.script = fails
 
@@ -164,4 +164,3 @@ def test_elsewhere_the_page_is_passed_through(fleet: Site, node: str) -> None:
     assert [(got.status, got.cache) for got in answers] == [(200, "NONE")] * 2
     assert len(fleet.okome.asked) == 2
     assert fleet.ask("/", node).status == 502
-    assert okome_says(fleet.okome.asked[0])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kome_tui.reading import Missing, Reading
-from kome_tui.triage.catalogue import CATALOGUE, RANK, explains
+from kome_tui.triage.catalogue import CATALOGUE, ORDER, RANK, explains
 from kome_tui.triage.engine import diagnose, to_json
 from kome_tui.triage.model import Diagnosis, Finding
 from tests.builders_evidence import FRONTEND, NOW, OKOME_URL, a_topology, evidence
@@ -75,6 +75,11 @@ def test_the_root_cause_stands_first(code: str) -> None:
     first = [_codes(_of(f"{code}/{path.stem}"))[0] for path in fires]
     assert first.count(code) >= 1
     assert set(first) <= {code, "config-drift"}
+
+
+def test_every_code_has_its_place_in_the_order() -> None:
+    assert sorted(ORDER) == sorted(CATALOGUE)
+    assert len(set(ORDER)) == len(ORDER)
 
 
 @pytest.mark.parametrize("code", CATALOGUE)
@@ -154,6 +159,79 @@ def test_actions_are_commands_of_the_command_line() -> None:
         "Redeploy kome",
         "kome-tui deploy kome",
     )
+
+
+NAMED = "kome-tui -t '/x y/topology.yaml' --ssh-config /x/ssh_config"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_command_names_the_fleet_it_is_about(path: Path) -> None:
+    """Pasted in another folder, a bare `kome-tui deploy` would push to whatever is there."""
+    told = replace(evidence(_case(path)["seen"]), command=NAMED)
+    for finding in diagnose(told).findings:
+        rest = f"{_texts(finding)} {' '.join(piece.seen for piece in finding.evidence)}"
+        assert "kome-tui" not in rest.replace(NAMED, "")
+
+
+def test_a_command_inside_a_reason_names_the_fleet_too() -> None:
+    reason = "its host key is not known; compare it on the node, then `kome-tui trust node-01`"
+    seen = {"node-01": {"ssh": "host-key-unknown", "ssh_reason": reason}}
+    finding = diagnose(replace(evidence(seen), command=NAMED)).findings[0]
+    assert f"`{NAMED} trust node-01`" in finding.evidence[0].seen
+    assert finding.actions[0].command == f"{NAMED} trust node-01"
+
+
+@pytest.mark.parametrize(("root", "sudo"), [("sudo", "sudo "), ("none", "")])
+def test_commands_for_the_node_use_sudo_only_where_the_node_does(root: str, sudo: str) -> None:
+    layout = {"root": root, "log": "/var/log/nginx"}
+    seen = {"node-02": {"facts": {"nginx": "stopped"}, "health": "refused"}}
+    finding = diagnose(evidence({**seen, "topology": {"layout": layout}})).findings[0]
+    texts = " ".join(finding.guidance)
+    assert f"read why: {sudo}tail -n 20 /var/log/nginx/error.log" in texts
+    assert f"start it there: {sudo}systemctl" in texts
+    assert texts.count("sudo") == (3 if sudo else 0)
+
+
+def test_a_machine_that_refuses_is_not_sent_to_for_its_cable() -> None:
+    refused = _of("frontend-unreachable/fires-refused").findings[0]
+    assert refused.title == "kome refuses SSH and HTTP alike, and people come in through it"
+    assert "cable" not in " ".join(refused.guidance)
+    silent = _of("frontend-unreachable/fires-power-cut").findings[0]
+    assert silent.title == "kome is off the network, and people come in through it"
+    assert "network cable" in " ".join(silent.guidance)
+
+
+def test_the_edge_is_cleared_only_where_it_was_seen_to_answer() -> None:
+    cleared = _of("okome-down/fires-refused").findings[0]
+    assert "The edge is not at fault" in cleared.guidance[0]
+    for case in ("okome-down/fires-beside-a-dead-edge", "operator-offline/quiet-all-refused"):
+        finding = next(each for each in _of(case).findings if each.code == "okome-down")
+        assert "The edge is not at fault" not in " ".join(finding.guidance)
+        assert not [seen for seen in finding.evidence if "through" in seen.source]
+
+
+def test_a_slow_stream_shows_what_it_was_decided_on() -> None:
+    finding = _of("stream-slow/fires-frontend").findings[0]
+    assert finding.title == (
+        "kome makes streams slower: first token after 900 ms, and 40 ms at okome"
+    )
+    assert "first token 900 ms" in finding.evidence[0].seen
+    assert "first token 40 ms" in finding.evidence[1].seen
+
+
+def test_no_key_is_told_once_for_the_whole_fleet() -> None:
+    reason = "we have no key for kome@192.168.86.41:22; ssh-add it"
+    names = tuple(f"node-{number:02}" for number in range(1, 11))
+    seen = {"all nodes": {"ssh": "auth-failed", "ssh_reason": reason}}
+    (finding,) = diagnose(evidence(seen, a_topology(names))).findings
+    assert (finding.code, finding.subject) == ("ssh-no-key", "operator")
+    assert "ssh-add FILE" in finding.guidance[0]
+    assert len(finding.evidence) == 3
+
+
+def test_nothing_known_is_never_healthy() -> None:
+    seen = {"all nodes": {"ssh": "missing"}, "okome": {"kome": "missing"}}
+    assert diagnose(evidence(seen)) == Diagnosis("degraded", ())
 
 
 def test_the_root_carries_the_evidence_of_what_it_explains() -> None:

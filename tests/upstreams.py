@@ -35,6 +35,8 @@ class Asked:
     """Of the whole body."""
     connection: int
     """Counts connections from 1."""
+    version: str
+    """Such as HTTP/1.1."""
 
 
 Script = Callable[[Asked], Answer]
@@ -78,6 +80,7 @@ class Tokens(Gate):
     """A token stream; the test lets each token out when it has read the one before it.
 
     So a hop that holds tokens back for more to come stops the stream, at any speed of the machine.
+    It is chunked unless one side speaks HTTP/1.0, as with the servers that people run.
     """
 
     def __init__(
@@ -85,22 +88,22 @@ class Tokens(Gate):
     ) -> None:
         super().__init__(patience_s)
         self.count = count
-        self._chunked = version == "1.1"
-        coding = ("Transfer-Encoding: chunked",) if self._chunked else ()
-        head = (f"HTTP/{version} 200 OK", "Content-Type: text/event-stream", *coding, *headers)
-        self._head = ("\r\n".join(head) + "\r\n\r\n").encode()
+        self._version = version
+        self._headers = headers
 
-    def script(self, _: Asked) -> Iterator[bytes]:
+    def script(self, asked: Asked) -> Iterator[bytes]:
         """What the upstream does."""
-        yield self._head
+        chunked = asked.version == f"HTTP/{self._version}" == "HTTP/1.1"
+        how = "Transfer-Encoding: chunked" if chunked else "Connection: close"
+        version = "1.1" if chunked else "1.0"
+        head = (f"HTTP/{version} 200 OK", "Content-Type: text/event-stream", how, *self._headers)
+        yield ("\r\n".join(head) + "\r\n\r\n").encode()
         for number in range(self.count):
             self.wait()
-            yield self._part(token(number))
-        if self._chunked:
+            event = token(number)
+            yield b"%x\r\n%s\r\n" % (len(event), event) if chunked else event
+        if chunked:
             yield b"0\r\n\r\n"
-
-    def _part(self, event: bytes) -> bytes:
-        return b"%x\r\n%s\r\n" % (len(event), event) if self._chunked else event
 
 
 def token(number: int) -> bytes:
@@ -119,6 +122,8 @@ class Upstream:
     body_bytes: int = 0
     """Of all bodies, counted as they come."""
     _listener: socket.socket | None = None
+    _held: socket.socket | None = None
+    """Keeps the port while stopped: bound, but not listening, so connections are refused."""
     _open: set[socket.socket] = field(default_factory=set)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -128,6 +133,8 @@ class Upstream:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        if self._held is not None:
+            self._held.close()
 
     @property
     def open_connections(self) -> int:
@@ -138,9 +145,7 @@ class Upstream:
         """Listen, on the port of before if there was one; nothing to do while it runs."""
         if self._listener is not None:
             return
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port))
+        listener, self._held = self._held or _bound(self.port), None
         listener.listen(512)
         self.port = listener.getsockname()[1]
         self._listener = listener
@@ -153,6 +158,7 @@ class Upstream:
                 self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
             self._listener = None
+            self._held = _bound(self.port)
         for connection in list(self._open):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -206,7 +212,14 @@ class Upstream:
         for part in _body(reader, headers):
             kept, length = (kept + part)[:BODY_KEPT], length + len(part)
             self.body_bytes += len(part)
-        return Asked(line[0], line[1], headers, kept, length, number)
+        return Asked(line[0], line[1], headers, kept, length, number, line[2])
+
+
+def _bound(port: int) -> socket.socket:
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", port))
+    return bound
 
 
 def _send(connection: socket.socket, said: Answer) -> bool:

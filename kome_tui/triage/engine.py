@@ -22,19 +22,21 @@ EVIDENCE_KEPT = 12
 def diagnose(evidence: Evidence) -> Diagnosis:
     """Find what is wrong and why. Costs well under a millisecond per node."""
     found = [finding for rule in RULES for finding in rule(evidence)]
-    return Diagnosis(_verdict(evidence, found), tuple(_causes_first(found)))
+    return Diagnosis(_verdict(evidence, found), tuple(_causes_first(evidence, found)))
 
 
 def _verdict(evidence: Evidence, found: Sequence[Finding]) -> Verdict:
     if signs.fails(evidence.page) or signs.fails(evidence.api):
         return "outage"
-    return "degraded" if any(finding.severity != "info" for finding in found) else "healthy"
+    if signs.nothing_known(evidence) or any(finding.severity != "info" for finding in found):
+        return "degraded"
+    return "healthy"
 
 
-def _causes_first(found: Sequence[Finding]) -> list[Finding]:
+def _causes_first(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
     """Roots by severity, then what they explain. Each symptom belongs to one root."""
     ranked = sorted(found, key=_rank)
-    root_of = {_key(finding): _root(finding, ranked) for finding in ranked}
+    root_of = {_key(finding): _root(evidence, finding, ranked) for finding in ranked}
     roots = [
         _with_symptoms(root, [each for each in ranked if root_of[_key(each)] is root])
         for root in ranked
@@ -54,18 +56,27 @@ def _key(finding: Finding) -> tuple[str, str]:
     return finding.code, finding.subject
 
 
-def _root(finding: Finding, ranked: Sequence[Finding]) -> Finding:
+def _root(evidence: Evidence, finding: Finding, ranked: Sequence[Finding]) -> Finding:
     """What explains `finding` in the end; itself where nothing does."""
     for cause in ranked:
-        if _explains(cause, finding):
-            return _root(cause, ranked)  # ends: a code explains only codes that stand below it
+        if _explains(evidence, cause, finding):
+            # ends: a code explains only codes that stand below it
+            return _root(evidence, cause, ranked)
     return finding
 
 
-def _explains(cause: Finding, symptom: Finding) -> bool:
+def _explains(evidence: Evidence, cause: Finding, symptom: Finding) -> bool:
     if symptom.code not in explains(cause.code):
         return False
+    if CATALOGUE[cause.code].behind_edge and _edge_is_silent(evidence, symptom.code):
+        return False
     return not CATALOGUE[cause.code].per_node or cause.subject == symptom.subject
+
+
+def _edge_is_silent(evidence: Evidence, code: str) -> bool:
+    """nginx passes an error of OKOME on. Where it took no connection, it is a fault of its own."""
+    reading = {"page-failing": evidence.page, "api-failing": evidence.api}.get(code)
+    return reading is not None and signs.at_the_door(reading)
 
 
 def _adds_nothing(symptom: Finding, root: Finding) -> bool:

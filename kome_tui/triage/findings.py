@@ -1,6 +1,7 @@
 """Fills the catalogue's texts in: the one place where findings are made."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from kome_tui.triage import words
 from kome_tui.triage.catalogue import CATALOGUE
@@ -12,16 +13,16 @@ def about_nodes(
     code: str,
     names: Sequence[str],
     told: tuple[Seen, ...],
+    more: Mapping[str, str] | None = None,
     *,
     severity: Severity | None = None,
-    **more: str,
 ) -> Finding:
     """A finding about nodes; one where people come in also names the way around."""
-    fields = words.node_words(evidence, names) | more
+    fields = words.node_words(evidence, names) | dict(more or {})
     if evidence.topology.frontend not in names:
         fields |= {"way_around": "", "open_okome": ""}  # people do not come in there
     subject = names[0] if len(names) == 1 else f"{len(names)} nodes"
-    return finding(evidence, code, subject, told, severity=severity, **fields)
+    return finding(evidence, code, subject, told, fields, severity=severity)
 
 
 def finding(
@@ -29,13 +30,13 @@ def finding(
     code: str,
     subject: str,
     told: tuple[Seen, ...],
+    fields: Mapping[str, str] | None = None,
     *,
     severity: Severity | None = None,
-    **fields: str,
 ) -> Finding:
     """A finding with the catalogue's texts, their fields filled in by `fields`."""
     entry = CATALOGUE[code]
-    known = words.fleet_words(evidence) | fields
+    known = words.fleet_words(evidence) | dict(fields or {})
     guidance = tuple(line.format_map(known) for line in entry.guidance)
     actions = tuple(
         Action(name.format_map(known), command.format_map(known)) for name, command in entry.actions
@@ -45,7 +46,12 @@ def finding(
         severity or entry.severity,
         subject,
         entry.title.format_map(known),
-        told,
+        tuple(_with_command(piece, evidence.command) for piece in told),
         tuple(line for line in guidance if line),
         tuple(action for action in actions if action.command),
     )
+
+
+def _with_command(piece: Seen, command: str) -> Seen:
+    """An error of a node names commands too, and does not know of which fleet."""
+    return replace(piece, seen=piece.seen.replace("`kome-tui ", f"`{command} "))

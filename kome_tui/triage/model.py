@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from kome_tui.fleet.answers import NodeFacts
-from kome_tui.reading import Reading
+from kome_tui.reading import Reading, not_yet
 from kome_tui.signals.readings import Check, ProbeResult, Traffic
 from kome_tui.topology.model import Topology, UpstreamName
 
@@ -47,6 +47,10 @@ class Evidence:
     way_around: Reading[Check]
     """GET / at OKOME itself, from the operator: the browser's way around."""
     probe: Reading[ProbeResult]
+    probe_before: Reading[ProbeResult] = field(default_factory=not_yet)
+    """The one before that: one slow probe proves little."""
+    command: str = "kome-tui"
+    """What a command about this fleet begins with, so that it can be pasted anywhere."""
 
 
 @dataclass(frozen=True, slots=True)

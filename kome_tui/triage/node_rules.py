@@ -1,15 +1,15 @@
-"""Faults of machines: off the network, without nginx, changed by hand, closed to our SSH.
+"""Faults of machines: off the network, without nginx, closed to us, changed by hand.
 
 A rule fires on what was seen only; Missing never means "down".
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from kome_tui.fleet.answers import NodeFacts
-from kome_tui.topology.model import UpstreamName
+from kome_tui.topology.model import Role, UpstreamName
 from kome_tui.triage import signs, words
 from kome_tui.triage.findings import about_nodes, finding
-from kome_tui.triage.model import OPERATOR, Evidence, Finding, NodeEvidence, Seen, SshState
+from kome_tui.triage.model import OPERATOR, Evidence, Finding, NodeEvidence, Seen
 
 OKOME = UpstreamName.OKOME
 _NOT_OURS = (None, "original")
@@ -34,25 +34,53 @@ def operator_offline(evidence: Evidence) -> Iterable[Finding]:
 
 
 def frontend_unreachable(evidence: Evidence) -> Iterable[Finding]:
-    """Neither SSH nor HTTP of the frontend answers, and something else does."""
+    """Neither SSH nor HTTP of the frontend answers, and something does, be it with a refusal."""
     name = evidence.topology.frontend
     node = evidence.nodes[name]
     if signs.off_the_network(node) and signs.anything_answers(evidence):
         others = words.seen("OKOME itself from this laptop", evidence.way_around)
         gone = words.ssh_seen(name, node) + words.health_seen(name, node)
-        yield about_nodes(evidence, "frontend-unreachable", (name,), gone + others)
+        gone_how = words.gone_words((name,), refuses=signs.refuses(node))
+        yield about_nodes(evidence, "frontend-unreachable", (name,), gone + others, gone_how)
 
 
 def edge_unreachable(evidence: Evidence) -> Iterable[Finding]:
     """Neither SSH nor HTTP of an edge node answers."""
     frontend = evidence.topology.frontend
-    gone = [
-        name
-        for name, node in evidence.nodes.items()
-        if name != frontend and signs.off_the_network(node)
-    ]
-    for names in words.groups(gone, frontend):
-        yield about_nodes(evidence, "edge-unreachable", names, _both_seen(evidence, names))
+    for refuses in (False, True):
+        gone = [
+            name
+            for name, node in evidence.nodes.items()
+            if name != frontend and signs.off_the_network(node) and signs.refuses(node) is refuses
+        ]
+        for names in words.groups(gone, frontend):
+            told = words.both_seen(evidence, names)
+            gone_how = words.gone_words(names, refuses=refuses)
+            yield about_nodes(evidence, "edge-unreachable", names, told, gone_how)
+
+
+_EFFECTS = {
+    Role.INGRESS: "Who comes in through them gets nothing; {frontend} goes to OKOME by itself.",
+    Role.CACHE_STREAM: "The ingress nodes have nobody to hand files to, and ask OKOME for each.",
+    Role.SPECULATIVE_GPU: "Who asks them gets nothing; {frontend} goes to OKOME by itself.",
+    Role.OBSERVABILITY: "Dashboards do not open. Pages, API and streams are not affected.",
+}
+
+
+def role_down(evidence: Evidence) -> Iterable[Finding]:
+    """None of several nodes of a role answers HTTP."""
+    for role, effect in _EFFECTS.items():
+        names = evidence.topology.with_role(role)
+        if len(names) < 2 or not all(signs.silent(evidence.nodes[name].health) for name in names):
+            continue
+        if not signs.anything_answers(evidence):
+            continue
+        told = tuple(
+            piece for name in names for piece in words.health_seen(name, evidence.nodes[name])
+        )
+        fields = words.node_words(evidence, names)
+        fields |= {"role": role.value, "effect": effect.format(frontend=evidence.topology.frontend)}
+        yield finding(evidence, "role-down", role.value, told, fields)
 
 
 def nginx_down(evidence: Evidence) -> Iterable[Finding]:
@@ -75,7 +103,19 @@ def _nginx_stopped(node: NodeEvidence, now: float) -> bool:
     facts = signs.fresh_facts(node, now)
     if facts is not None and facts.nginx != "unknown":
         return facts.nginx == "stopped"
-    return signs.ssh_answers(node) and signs.refused(node.health)
+    return not signs.ssh_silent(node) and signs.refused(node.health)
+
+
+def frontend_port_blocked(evidence: Evidence) -> Iterable[Finding]:
+    """The frontend says that its nginx serves, and this laptop gets nothing from its port."""
+    name = evidence.topology.frontend
+    node = evidence.nodes[name]
+    facts = signs.fresh_facts(node, evidence.now)
+    serves = facts is not None and facts.nginx == "serving"
+    # Its word must be the later one, or nginx going down would look like this for a moment.
+    together = 0 <= node.facts.taken_at - node.health.taken_at <= signs.SAME_LOOK_S
+    if serves and together and signs.at_the_door(node.health):
+        yield about_nodes(evidence, "frontend-port-blocked", (name,), _nginx_seen(name, node))
 
 
 def _nginx_seen(name: str, node: NodeEvidence) -> tuple[Seen, ...]:
@@ -106,6 +146,17 @@ def not_deployed(evidence: Evidence) -> Iterable[Finding]:
         return facts is not None and facts.live in _NOT_OURS
 
     yield from _by_facts(evidence, "not-deployed", own, _serves)
+    # Every release of ours answers there; what does not is none, though nobody could ask the node.
+    foreign = [
+        name
+        for name, node in evidence.nodes.items()
+        if node.facts.or_none() is None and signs.not_found(node.health)
+    ]
+    for names in words.groups(foreign, evidence.topology.frontend):
+        told = tuple(
+            piece for name in names for piece in words.health_seen(name, evidence.nodes[name])
+        )
+        yield about_nodes(evidence, "not-deployed", names, told)
 
 
 def release_pending(evidence: Evidence) -> Iterable[Finding]:
@@ -143,43 +194,3 @@ def _by_facts(
             for name in names
         )
         yield about_nodes(evidence, code, names, pieces)
-
-
-_SSH_CODES: tuple[tuple[SshState, str], ...] = (
-    ("auth-failed", "ssh-auth-failed"),
-    ("host-key-changed", "host-key-changed"),
-    ("host-key-unknown", "host-key-unknown"),
-    ("not-set-up", "not-set-up"),
-)
-
-
-def ssh_refuses(evidence: Evidence) -> Iterable[Finding]:
-    """SSH answers and does not let us in, or there is nothing of ours behind it."""
-    for state, code in _SSH_CODES:
-        held = [name for name, node in evidence.nodes.items() if node.ssh.or_none() == state]
-        for names in words.groups(held, evidence.topology.frontend):
-            yield about_nodes(evidence, code, names, _ssh_seen(evidence, names))
-
-
-def ssh_unreachable(evidence: Evidence) -> Iterable[Finding]:
-    """SSH does not answer, and HTTP does: the machine is there."""
-    held = [
-        name
-        for name, node in evidence.nodes.items()
-        if signs.ssh_silent(node) and signs.answers(node.health)
-    ]
-    for names in words.groups(held, evidence.topology.frontend):
-        yield about_nodes(evidence, "ssh-unreachable", names, _both_seen(evidence, names))
-
-
-def _ssh_seen(evidence: Evidence, names: Sequence[str]) -> tuple[Seen, ...]:
-    return tuple(piece for name in names for piece in words.ssh_seen(name, evidence.nodes[name]))
-
-
-def _both_seen(evidence: Evidence, names: Sequence[str]) -> tuple[Seen, ...]:
-    return tuple(
-        piece
-        for name in names
-        for piece in words.ssh_seen(name, evidence.nodes[name])
-        + words.health_seen(name, evidence.nodes[name])
-    )

@@ -31,7 +31,25 @@ def okome_silent(evidence: Evidence) -> Iterable[Finding]:
         "okome-hung" if hung else "okome-down",
         OKOME.value,
         words.upstream_seen(evidence, OKOME),
+        _edges_part(evidence, "that is running but stuck" if hung else "that does not answer"),
     )
+
+
+def _edges_part(evidence: Evidence, what: str) -> dict[str, str]:
+    """The edge is cleared only where it was seen to do its work."""
+    node = evidence.nodes[evidence.topology.frontend]
+    if any(map(signs.answers, (node.health, evidence.page, evidence.api))):
+        return {
+            "edge": "The edge is not at fault, and a redeploy does not help: it is OKOME itself"
+            f" {what}.",
+            "meanwhile": "Until then the edge shows pages that it still has in its cache; requests"
+            " to the API fail.",
+        }
+    return {
+        "edge": f"A redeploy does not help: it is OKOME itself {what}. The edge was not seen to"
+        " answer either: that is a fault of its own.",
+        "meanwhile": "",
+    }
 
 
 def _only_the_frontend_sees_it(evidence: Evidence, views: dict[str, Reading[Check]]) -> bool:
@@ -85,6 +103,59 @@ def vllm_down(evidence: Evidence) -> Iterable[Finding]:
     """vLLM is down for OKOME, which needs it."""
     if _down_behind_okome(evidence, UpstreamName.VLLM):
         yield _behind_okome(evidence, "vllm-down", UpstreamName.VLLM)
+
+
+def ollama_down(evidence: Evidence) -> Iterable[Finding]:
+    """Ollama is down for OKOME, which is unwell."""
+    yield from _missed_by_okome(evidence, "ollama-down", (UpstreamName.OLLAMA,))
+
+
+def tf_serving_down(evidence: Evidence) -> Iterable[Finding]:
+    """As for Ollama; REST and gRPC are one process."""
+    names = (UpstreamName.TF_REST, UpstreamName.TF_GRPC)
+    yield from _missed_by_okome(evidence, "tf-serving-down", names)
+
+
+def _missed_by_okome(
+    evidence: Evidence, code: str, upstreams: tuple[UpstreamName, ...]
+) -> Iterable[Finding]:
+    """A service that not every fleet runs: a closed port is no fault while OKOME is well."""
+    okome = _okome(evidence)
+    said = {signs.component(view, each) for view in okome for each in upstreams}
+    looks = [look for each in upstreams for look in signs.views(evidence, each).values()]
+    if True in said or any(map(signs.healthy, looks)):
+        return
+    unwell = any(
+        signs.answers(view) and not signs.healthy(view) and not signs.server_error(view)
+        for view in okome
+    )
+    others = {signs.component(view, each) for view in okome for each in UpstreamName}
+    unnamed = unwell and others == {None} and any(map(signs.refused, looks))
+    if False in said or unnamed:
+        told = tuple(piece for each in upstreams for piece in words.upstream_seen(evidence, each))
+        told += words.upstream_seen(evidence, OKOME)
+        yield finding(evidence, code, upstreams[0].value, told)
+
+
+def gpu_unreachable(evidence: Evidence) -> Iterable[Finding]:
+    """No service on vLLM's machine answers or refuses, and OKOME misses it."""
+    machine = evidence.topology.endpoint(UpstreamName.VLLM).address
+    there = [each for each in UpstreamName if evidence.topology.endpoint(each).address == machine]
+    looks = [look for each in there for look in signs.views(evidence, each).values()]
+    seen = [look for look in looks if signs.answers(look) or signs.silent(look)]
+    gone = [look for look in seen if signs.at_the_door(look) and not signs.refused(look)]
+    if OKOME in there or len(there) < 2 or not seen or len(gone) < len(seen):
+        return
+    if any(signs.component(view, UpstreamName.VLLM) is True for view in _okome(evidence)):
+        return
+    if any(signs.component(view, UpstreamName.VLLM) is False for view in _okome(evidence)):
+        told = tuple(piece for each in there for piece in words.upstream_seen(evidence, each))
+        told += words.upstream_seen(evidence, OKOME)
+        yield finding(evidence, "gpu-unreachable", UpstreamName.VLLM.value, told)
+
+
+def _okome(evidence: Evidence) -> tuple[Reading[Check], ...]:
+    return tuple(signs.views(evidence, OKOME).values())
 
 
 def redis_down(evidence: Evidence) -> Iterable[Finding]:
@@ -147,4 +218,4 @@ def _service(
         clue = "The answer is an error of its own: look at OKOME first, then at the edge."
     else:
         clue = f"Nothing answers at {words.fleet_words(evidence)['page_url']} from this laptop."
-    return about_nodes(evidence, code, (frontend,), told, clue=clue)
+    return about_nodes(evidence, code, (frontend,), told, {"clue": clue})

@@ -15,6 +15,8 @@ SAME_LOOK_S = 3.0
 """Checks of one round lie at most a check's time limit apart."""
 PROBE_FRESH_S = 60.0
 """A broken stream says little about later: by then the cause may be gone."""
+PROBE_BEFORE_S = 600.0
+"""A probe before that one still counts as a repeat of it."""
 
 _NOT_LOOKED: Reading[Check] = Reading(Missing("nobody looked from there"), 0.0)
 _BAD = frozenset(
@@ -47,6 +49,12 @@ def bad_gateway(reading: Reading[Check]) -> bool:
     return check is not None and check.status in (502, 504)
 
 
+def not_found(reading: Reading[Check]) -> bool:
+    """It answered that there is no such page."""
+    check = reading.or_none()
+    return check is not None and check.status == 404
+
+
 def silent(reading: Reading[Check]) -> bool:
     """It was asked, and nothing answered."""
     check = reading.or_none()
@@ -68,6 +76,11 @@ def hangs(reading: Reading[Check]) -> bool:
     """The connection was taken, and then nothing came."""
     check = reading.or_none()
     return silent(reading) and check is not None and "no answer" in (check.reason or "")
+
+
+def at_the_door(reading: Reading[Check]) -> bool:
+    """Nothing took the connection: whatever stands behind that door is not to blame."""
+    return silent(reading) and not hangs(reading)
 
 
 def component(reading: Reading[Check], name: UpstreamName) -> bool | None:
@@ -96,6 +109,27 @@ def off_the_network(node: NodeEvidence) -> bool:
     return ssh_silent(node) and silent(node.health)
 
 
+def refuses(node: NodeEvidence) -> bool:
+    """It refuses a connection: the machine is there, whatever does not run on it."""
+    return refused(node.health) or (ssh_silent(node) and "refused" in (node.ssh_reason or ""))
+
+
+def has_no_key(node: NodeEvidence) -> bool:
+    """It was not our key that the node did not take: there was none to offer."""
+    return node.ssh.or_none() == "auth-failed" and "we have no key" in (node.ssh_reason or "")
+
+
+def ssh_of_ours_failed(node: NodeEvidence) -> bool:
+    """It was to be asked over SSH, and our own `ssh` ended before it connected."""
+    return node.ssh.or_none() is None and node.ssh.taken_at > 0 and node.ssh_reason is not None
+
+
+def nothing_known(evidence: Evidence) -> bool:
+    """No node was heard of over SSH, so that nothing can be called healthy."""
+    nodes = evidence.nodes.values()
+    return all(node.ssh.or_none() is None and node.facts.or_none() is None for node in nodes)
+
+
 def fresh_facts(node: NodeEvidence, now: float) -> NodeFacts | None:
     """The node's own account, if it is recent."""
     return node.facts.or_none() if node.facts.age_s(now) <= FACTS_FRESH_S else None
@@ -119,12 +153,12 @@ def views(evidence: Evidence, upstream: UpstreamName) -> dict[str, Reading[Check
 
 
 def anything_answers(evidence: Evidence) -> bool:
-    """Some machine answered this laptop, or a node answered for it."""
+    """Some machine answered this laptop, if only with a refusal, or a node answered for it."""
     nodes = evidence.nodes.values()
     checks = [reading for seen in evidence.upstreams.values() for reading in seen.values()]
     services = (evidence.page, evidence.api, evidence.way_around)
     return (
-        any(ssh_answers(node) or answers(node.health) for node in nodes)
-        or any(answers(check) for check in checks)
-        or any(answers(check) for check in services)
+        any(ssh_answers(node) or answers(node.health) or refuses(node) for node in nodes)
+        or any(answers(check) or refused(check) for check in checks)
+        or any(answers(check) or refused(check) for check in services)
     )

@@ -4,6 +4,7 @@ Nothing here decides; a rule has decided already. The way around is named as ope
 was tried and answered.
 """
 
+import shlex
 from collections.abc import Iterable, Sequence
 
 from kome_tui.reading import Reading
@@ -50,24 +51,49 @@ def node_words(evidence: Evidence, names: Sequence[str]) -> dict[str, str]:
     layout = topology.layout_of(names[0])
     one = len(names) == 1
     ssh = topology.ssh_of(names[0])
+    sudo = "sudo " if layout.root == "sudo" else ""
     return {
         "who": who(names),
         "names": " ".join(names),
+        "first": names[0],
         "host": ", ".join(topology.nodes[name].address for name in names[:NAMES_SHOWN]),
-        "log": layout.log,
-        "start_nginx": _start_nginx(layout.service, layout.nginx, layout.state),
+        "http_at": ", ".join(str(topology.http_of(name)) for name in names[:NAMES_SHOWN]),
+        "sudo": sudo,
+        "cache": shlex.quote(layout.cache),
+        "tail_errors": f"{sudo}tail -n 20 {shlex.quote(f'{layout.log}/error.log')}",
+        "start_nginx": _start_nginx(layout.service, layout.nginx, layout.state, sudo),
         "ssh_user": ssh.user,
         "ssh_port": str(ssh.port or 22),
         "is_are": "is" if one else "are",
         "does_do": "does" if one else "do",
         "serves_serve": "serves" if one else "serve",
+        "turns_turn": "turns" if one else "turn",
+        "has_have": "has" if one else "have",
     }
 
 
-def _start_nginx(service: str, nginx: str, state: str) -> str:
+def _start_nginx(service: str, nginx: str, state: str, sudo: str) -> str:
     if service == "systemd":
-        return "sudo systemctl reset-failed nginx; sudo systemctl start nginx"
-    return f"{nginx} -c {state}/current/nginx.conf"
+        return f"{sudo}systemctl reset-failed nginx; {sudo}systemctl start nginx"
+    return f"{sudo}{shlex.join([nginx, '-c', f'{state}/current/nginx.conf'])}"
+
+
+def gone_words(names: Sequence[str], *, refuses: bool) -> dict[str, str]:
+    """How nodes look that answer neither SSH nor HTTP. A refusal comes from a machine that runs."""
+    one = len(names) == 1
+    its = "its" if one else "their"
+    if refuses:
+        return {
+            "gone": f"{'refuses' if one else 'refuse'} SSH and HTTP alike",
+            "look": "A refusal is an answer, so power and network are fine: neither sshd nor nginx"
+            f" listens there, or a firewall rejects both. Log in at {its} own screen and see both:"
+            " systemctl status ssh nginx",
+        }
+    return {
+        "gone": f"{'is' if one else 'are'} off the network",
+        "look": "Other machines answer, so this laptop and the network are fine: go there and look"
+        f" at {its} power, {its} network cable and the light of {its} switch port.",
+    }
 
 
 def fleet_words(evidence: Evidence) -> dict[str, str]:
@@ -77,12 +103,14 @@ def fleet_words(evidence: Evidence) -> dict[str, str]:
     from_node = topology.endpoint(UpstreamName.OKOME, topology.frontend)
     vllm = topology.endpoint(UpstreamName.VLLM)
     return {
+        "kome": evidence.command,
         "lan": " or ".join(topology.lan),
         "page_url": url(topology.http_of(topology.frontend)),
         "okome_at": str(okome),
         "okome_host": okome.address,
         "okome_from_node": f"{from_node.address}/{from_node.port}",
         "vllm_host": vllm.address,
+        "gpu_host": topology.endpoint(UpstreamName.OLLAMA).address,
         "vllm_url": url(vllm),
         "redis_host": topology.endpoint(UpstreamName.REDIS).address,
         "way_around": way_around(evidence),
@@ -163,6 +191,20 @@ def ssh_seen(name: str, node: NodeEvidence) -> tuple[Seen, ...]:
     if state is None:
         return ()
     return (Seen(f"SSH to {name}", node.ssh_reason or state, node.ssh.taken_at),)
+
+
+def both_seen(evidence: Evidence, names: Sequence[str]) -> tuple[Seen, ...]:
+    """SSH and HTTP of nodes."""
+    return _joined(
+        ssh_seen(name, evidence.nodes[name]) + health_seen(name, evidence.nodes[name])
+        for name in names
+    )
+
+
+def own_ssh_seen(nodes: Iterable[NodeEvidence]) -> tuple[Seen, ...]:
+    """What our own `ssh` said, once for each thing that it said."""
+    said = {node.ssh_reason: node.ssh.taken_at for node in nodes if node.ssh_reason is not None}
+    return tuple(Seen("ssh of this laptop", reason, at) for reason, at in said.items())
 
 
 def health_seen(name: str, node: NodeEvidence) -> tuple[Seen, ...]:
