@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ("tests.lab_fixture",)
+pytest_plugins = ("tests.lab_fixture", "tests.nginx_fixture", "tests.machines.fixtures")
 
 _REAL_CONNECT = socket.socket.connect
 _REAL_CONNECT_EX = socket.socket.connect_ex

@@ -53,9 +53,14 @@ class FakeSession:
         self.asked.append(("deploy", nodes, accept_drift))
         return self._begin(nodes)
 
-    def rollback(self, nodes: tuple[str, ...], to: str | None = None) -> bool:
-        self.asked.append(("rollback", nodes, to))
+    def rollback(
+        self, nodes: tuple[str, ...], to: str | None = None, accept_drift: bool = False
+    ) -> bool:
+        self.asked.append(("rollback", nodes, to, accept_drift))
         return self._begin(nodes)
+
+    def ways_back(self, nodes: tuple[str, ...]) -> Mapping[str, str]:
+        return dict.fromkeys(nodes, f"back to {BEHIND}, from {WANTED}")
 
     def stop_push(self) -> None:
         self.asked.append(("stop_push",))

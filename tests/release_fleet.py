@@ -39,6 +39,8 @@ class ScriptedNode:
     """It goes back on the disk only."""
     own_id: str | None = None
     """Id under which it keeps what was changed by hand, and goes back to."""
+    shows: str | None = None
+    """What it says that its marker answers, where that is not the release's own id."""
     calls: list[str] = field(default_factory=list)
     before_apply: Callable[[], None] = lambda: None
 
@@ -69,7 +71,7 @@ class ScriptedNode:
             return Applied(False, self.live, self.taken_back, self.degraded)
         self.trial = (token, self.own_id or self.live or "original")
         self.live = release_id
-        return Applied(True, self.live, None)
+        return Applied(True, self.live, None, shows=self.shows)
 
     def confirm(self, token: str) -> Decided:
         self._called("confirm")
@@ -102,6 +104,9 @@ class ScriptedNode:
             disk_free_bytes=None,
             inodes_free=None,
         )
+
+    def hang_up(self) -> None:
+        pass
 
     def live_conf(self) -> bytes:
         self._called("live_conf")

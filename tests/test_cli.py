@@ -13,7 +13,7 @@ from tests.command_line import Ran, kome_tui
 from tests.contract import CheckAnswer, LintAnswer
 
 NETWORK_COMMANDS = ("plan", "deploy", "rollback", "status", "probe", "triage", "trust")
-NOT_THERE_YET = ("rebuild", "purge", "report", "replay", "serve", "export")
+NOT_THERE_YET = ("report", "replay", "serve", "export")
 
 
 def one_line(ran: Ran) -> str:
@@ -52,6 +52,14 @@ def test_the_console_without_a_topology_and_a_terminal_says_so(tmp_path: Path) -
     assert "kome-tui lab" in one_line(ran)
 
 
+def test_the_console_needs_a_terminal(tmp_path: Path) -> None:
+    (tmp_path / "topology.yaml").write_bytes(packaged_file("topology.yaml").read_bytes())
+    for arguments in ((), ("lab",)):
+        ran = kome_tui(*arguments, cwd=tmp_path)
+        assert (ran.code, ran.out) == (2, "")
+        assert "needs a terminal" in one_line(ran)
+
+
 @pytest.mark.parametrize("command", NOT_THERE_YET)
 def test_what_is_not_there_yet_says_so(tmp_path: Path, command: str) -> None:
     ran = kome_tui(command, "x", "--yes", cwd=tmp_path)
@@ -69,8 +77,13 @@ def test_the_example_is_a_good_topology(tmp_path: Path) -> None:
     assert len(answer.releases) == 11
 
 
-def test_check_uses_the_packaged_topology_where_there_is_none(tmp_path: Path) -> None:
-    assert kome_tui("check", cwd=tmp_path).code == 0
+def test_check_of_the_packaged_topology_says_that_it_is_the_example(tmp_path: Path) -> None:
+    ran = kome_tui("check", cwd=tmp_path)
+    assert ran.code == 0
+    assert "the example" in one_line(ran)
+    assert str(packaged_file("topology.yaml")) in one_line(ran)
+    (tmp_path / "topology.yaml").write_bytes(packaged_file("topology.yaml").read_bytes())
+    assert kome_tui("check", cwd=tmp_path).err == ""
 
 
 def test_check_shows_every_problem_with_its_place(tmp_path: Path) -> None:
@@ -123,6 +136,7 @@ def test_render_writes_what_a_push_would_stage(tmp_path: Path) -> None:
 
 
 def test_an_unknown_node_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    (tmp_path / "topology.yaml").write_bytes(packaged_file("topology.yaml").read_bytes())
     ran = kome_tui("render", "node-3", cwd=tmp_path)
     assert ran.code == 2
     assert "node-03" in one_line(ran)
@@ -158,7 +172,8 @@ def test_without_an_ssh_program_one_line_says_what_to_install(tmp_path: Path) ->
 
 
 def test_the_lab_that_is_not_running_is_one_line(tmp_path: Path) -> None:
-    ran = kome_tui("lab", "heal", cwd=tmp_path)
+    nowhere = {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
+    ran = kome_tui("lab", "heal", cwd=tmp_path, environment=nowhere)
     assert ran.code == 1
     assert "kome-tui lab" in one_line(ran)
 

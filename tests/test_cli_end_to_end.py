@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from kome_tui.cli import push
+from kome_tui.cli.options import Options
+from kome_tui.errors import RefusedError
 from kome_tui.lab.faults import FAULTS
 from tests.command_line import Ran, interrupted, kome_tui
 from tests.contract import PlanAnswer, ProbeAnswer, PushAnswer, StatusAnswer, TriageAnswer
@@ -88,13 +91,14 @@ def test_rollback_goes_to_original_and_forward_again(bare_lab: RunningLab, tmp_p
     assert again.outcomes() == {"node-04": "committed"}
 
 
+@pytest.mark.parametrize("moment", ["staging", "ready", "switching"])
 def test_ctrl_c_takes_trials_back_and_reports_every_node(
-    bare_lab: RunningLab, tmp_path: Path
+    bare_lab: RunningLab, tmp_path: Path, moment: str
 ) -> None:
     fleet = Fleet(bare_lab, tmp_path)
     fleet.run("rollback", "--to", "original", "--yes")
     chosen = ("-t", fleet.topology, "--ssh-config", bare_lab.ssh_config)
-    ran = interrupted(*chosen, "deploy", "--json", cwd=tmp_path, after="switching")
+    ran = interrupted(*chosen, "deploy", "--json", cwd=tmp_path, after=moment)
     report = PushAnswer.model_validate_json(ran.out)
     assert ran.code == 1
     assert len(report.nodes) == 11
@@ -108,6 +112,49 @@ def test_rollback_without_yes_and_without_a_terminal_is_refused(fleet: Fleet) ->
     ran = fleet.run("rollback", "node-04")
     assert ran.code == 3
     assert "--yes" in ran.err
+
+
+def test_rollback_asks_with_the_release_that_each_node_goes_to(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live = fleet.deploy()[1].nodes["node-04"].release
+    monkeypatch.setattr(push, "is_interactive", lambda: True)
+    monkeypatch.setattr(push, "ask", lambda question: False)
+    options = Options(fleet.topology, fleet.lab.ssh_config, False)
+    with pytest.raises(RefusedError, match="nothing was changed"):
+        push.rollback(options, ["node-04"], "original", False, False, False)
+    assert f"node-04    back to original, from {live}" in capsys.readouterr().err
+
+
+def test_rollback_over_drift_is_refused_until_it_is_accepted(fleet: Fleet) -> None:
+    back = ("rollback", "kome", "--to", "original", "--yes", "--json")
+    fleet.run("lab", "break", "config-drift", "--dir", fleet.lab.directory)
+    try:
+        ran = fleet.run(*back)
+        report = PushAnswer.model_validate_json(ran.out)
+        assert (ran.code, report.outcomes()) == (3, {"kome": "refused"})
+        assert "--accept-drift" in (report.nodes["kome"].reason or "")
+        ran = fleet.run(*back, "--accept-drift")
+        assert PushAnswer.model_validate_json(ran.out).outcomes() == {"kome": "committed"}
+    finally:
+        fleet.run("lab", "heal", "--dir", fleet.lab.directory)
+    assert fleet.deploy("--accept-drift")[0] == 0
+
+
+def test_trust_compares_the_fingerprint_of_a_recorded_key_too(fleet: Fleet) -> None:
+    wrong = fleet.run("trust", "node-01", "--fingerprint", "SHA256:abc")
+    assert wrong.code == 3
+    assert "not SHA256:abc" in wrong.err
+    shown = re.search(r"SHA256:[A-Za-z0-9+/]{43}", wrong.err)
+    assert shown is not None
+    assert fleet.run("trust", "node-01", "--fingerprint", shown[0]).code == 0
+    assert fleet.run("trust", "node-01").code == 0
+
+
+def test_probe_of_a_path_that_fails_says_so_once(fleet: Fleet) -> None:
+    ran = fleet.run("probe", "http://127.0.0.1:9", "--tokens", "2")
+    assert ran.code == 1
+    assert ran.out == "http://127.0.0.1:9 failed: connection refused\n"
 
 
 def test_read_only_refuses_every_change(fleet: Fleet) -> None:
@@ -168,8 +215,7 @@ def test_a_rehearsed_failure_is_found_first_and_gone_after_healing(fleet: Fleet,
     assert took_s <= FOUND_WITHIN_S
     assert healed.code == 0
     _, after = fleet.triage()
-    # One stream may really be slow on a busy machine; nothing else may be left.
-    assert set(after.codes()) <= {"stream-slow"}, after
+    assert after.codes() == [], after
 
 
 def test_the_way_around_is_told_only_once_it_was_tried(fleet: Fleet) -> None:
@@ -217,6 +263,40 @@ def test_drift_is_refused_until_it_is_accepted(fleet: Fleet) -> None:
     finally:
         fleet.run("lab", "heal", "--dir", fleet.lab.directory)
     assert set(fleet.deploy()[1].outcomes().values()) == {"unchanged"}
+
+
+def test_what_was_changed_by_hand_is_brought_back_by_a_rollback(fleet: Fleet) -> None:
+    """The file that was kept still answers with the id it was made of."""
+    fleet.run("lab", "break", "config-drift", "--dir", fleet.lab.directory)
+    try:
+        code, report = fleet.deploy("kome", "--accept-drift")
+        assert code == 0
+        changed = report.nodes["kome"].previous
+        wanted = report.nodes["kome"].release
+        ran = fleet.run("rollback", "kome", "--yes", "--json")
+        back = PushAnswer.model_validate_json(ran.out)
+        assert back.outcomes() == {"kome": "committed"}, back
+        assert back.nodes["kome"].release not in (wanted, None)
+        assert f"from {wanted}" in (back.nodes["kome"].reason or "")
+        assert changed is not None
+    finally:
+        fleet.deploy("kome", "--accept-drift")
+        fleet.run("lab", "heal", "--dir", fleet.lab.directory)
+    assert set(fleet.deploy()[1].outcomes().values()) == {"unchanged"}
+
+
+def test_with_an_ssh_of_ours_that_fails_nothing_is_healthy(fleet: Fleet) -> None:
+    nowhere = ("-t", fleet.topology, "--ssh-config", "/nonexist")
+    ran = kome_tui(*nowhere, "triage", "--no-probe", "--json", cwd=fleet.folder)
+    found = TriageAnswer.model_validate_json(ran.out)
+    assert (ran.code, found.verdict, found.codes()) == (1, "degraded", ["ssh-client-failed"])
+    again = f"kome-tui -t {fleet.topology} --ssh-config /nonexist triage"
+    assert [action.command for action in found.findings[0].actions] == [again]
+    ran = kome_tui(*nowhere, "status", "--json", cwd=fleet.folder)
+    status = StatusAnswer.model_validate_json(ran.out)
+    assert ran.code == 1
+    assert {node.ssh for node in status.nodes.values()} == {"unreachable"}
+    assert all("/nonexist" in node.missing["ssh"] for node in status.nodes.values())
 
 
 def _address(fleet: Fleet, upstream: str) -> str:

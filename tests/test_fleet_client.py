@@ -86,7 +86,9 @@ def says(site: Site, verb: str, answer: str, after: str = "") -> None:
     """The node answers `answer` to any request, once it has read all of it."""
     text = f"kome-node 1 {verb}\n{answer.lstrip()}"
     site.answer(
-        f'printf %s "$request" >{site.folder}/request\ncat >{site.folder}/payload\n'
+        f'printf %s "$request" >{site.folder}/request\n'
+        f'size=${{request##*size=}}; [ "$size" != "$request" ] || size=0\n'
+        f'head -c "${{size%% *}}" >{site.folder}/payload\n'
         f"cat <<'ANSWER'\n{text}ANSWER\n{after}"
     )
 
@@ -102,6 +104,48 @@ def test_stage_sends_the_file_with_its_length_and_digest(site: Site, fleet: Flee
     assert asked(site).startswith("kome/1 stage id=0123456789ab size=40000 sha256=")
     assert (site.folder / "payload").read_bytes() == conf
     assert site.server.commands == [f"exec /bin/sh {site.script}"]
+
+
+CONVERSATION = """
+while :; do
+    case $request in
+        *stage*) head -c 8 >/dev/null
+            printf 'kome-node 1 stage\\nlive -\\ndrift no\\nunchanged no\\ntrial -\\nend ok\\n' ;;
+        *apply*) printf 'kome-node 1 apply\\nlive a\\nend ok\\n' ;;
+        *) printf 'kome-node 1 confirm\\ndecision confirmed\\nlive a\\nend ok\\n' && exit ;;
+    esac
+    IFS= read -r request || { echo left >FOLDER/left; exit; }
+done
+"""
+
+
+def test_a_push_is_one_exec(site: Site, fleet: Fleet) -> None:
+    site.answer(CONVERSATION.replace("FOLDER", str(site.folder)))
+    node = fleet.node("front")
+    assert not node.stage("0123456789ab", b"user x;\n").unchanged
+    assert fleet.node("front").apply("a", "t", 30).on_trial
+    assert node.confirm("t").decision == "confirmed"
+    assert len(site.server.commands) == 1
+
+
+def test_hanging_up_ends_the_script_that_waits(site: Site, fleet: Fleet) -> None:
+    site.answer(CONVERSATION.replace("FOLDER", str(site.folder)))
+    fleet.node("front").stage("0123456789ab", b"user x;\n")
+    fleet.node("front").hang_up()
+    wait_until((site.folder / "left").exists)
+
+
+def test_next_step_after_the_waiting_script_has_gone_is_a_new_exec(
+    site: Site, fleet: Fleet
+) -> None:
+    site.answer(CONVERSATION.partition("    IFS=")[0] + "    exit\ndone")
+    node = fleet.node("front")
+    node.stage("0123456789ab", b"user x;\n")
+    waiting = node._waiting._remote
+    assert waiting is not None
+    wait_until(lambda: waiting.ended)
+    assert node.apply("a", "t", 30).on_trial
+    assert len(site.server.commands) == 2
 
 
 def test_with_sudo_the_script_is_run_by_sudo_alone(site: Site) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from kome_tui.errors import (
@@ -429,12 +430,25 @@ def test_a_connection_that_comes_too_late_is_closed_again(
 
     with listener(note) as port:
         site.server.hold_forwards = True
-        with pytest.raises(ForwardFailed):
+        with pytest.raises((ForwardFailed, NodeTimeout)):  # the server may be slow to show life
             connection.open_tcp(local(port), 0.3)
         site.server.hold_forwards = False
-        assert opened.wait(5)
-        assert closed.wait(5)
+        assert opened.wait(20)
+        assert closed.wait(20)
     assert connection.alive
+
+
+def test_a_channel_that_opens_in_the_moment_of_giving_up_is_used(
+    site: Site, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = transport_module.NodeTransport.open_channel
+
+    def too_late(self: transport_module.NodeTransport, *given: object, **named: object) -> None:
+        _channel = opened(self, *given, **named)  # type: ignore[arg-type]
+        raise paramiko.SSHException("Timeout opening channel.")
+
+    monkeypatch.setattr(transport_module.NodeTransport, "open_channel", too_late)
+    assert connection.run("echo here", timeout_s=20).stdout == b"here\n"
 
 
 def test_a_link_that_falls_silent_is_noticed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

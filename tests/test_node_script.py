@@ -1,10 +1,14 @@
 """The node script's push, on a real nginx: what is accepted, refused, kept and taken back."""
 
+import contextlib
 import hashlib
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +17,7 @@ import pytest
 from kome_tui.errors import UsageError
 from kome_tui.fleet.script import node_script
 from kome_tui.topology.model import Layout
-from tests.node_machine import Machine, Shell, parsed
+from tests.node_machine import Built, Machine, Shell, free_port, parsed
 from tests.waiting import wait_until
 
 
@@ -132,6 +136,7 @@ def test_stage_changes_nothing_that_serves(machine: Machine) -> None:
     before = (machine.root / "etc/nginx.conf").read_bytes()
     answer = machine.stage(one)
     assert answer.end == "ok"
+    assert re.fullmatch(r"[0-9a-f]{12}", answer.keys.pop("digest"))
     assert answer.keys == {"live": "-", "drift": "no", "unchanged": "no", "trial": "-"}
     assert (machine.state / "releases" / one.id / "nginx.conf").read_bytes() == one.conf
     assert (machine.root / "etc/nginx.conf").read_bytes() == before
@@ -193,6 +198,114 @@ def test_stage_leaves_nothing_when_the_upload_is_abandoned(machine: Machine) -> 
     assert list((machine.state / "releases").iterdir()) == []
 
 
+def test_steps_of_a_push_on_one_standard_input(machine: Machine) -> None:
+    one = machine.release("one")
+    sha = hashlib.sha256(one.conf).hexdigest()
+    started = machine.start("stage", id=one.id, size=len(one.conf), sha256=sha, more="yes")
+    assert started.stdin is not None
+    assert started.stdout is not None
+    started.stdin.write(one.conf)
+    steps = (
+        f"apply id={one.id} token=t1 trial=30 by=ops more=yes",
+        "confirm token=t1 more=yes",
+    )
+    answers = []
+    for step in (*steps, None):
+        started.stdin.flush()
+        lines = [started.stdout.readline()]
+        while lines[-1] and not lines[-1].startswith(b"end"):
+            lines.append(started.stdout.readline())
+        answers.append(parsed(0, b"".join(lines)))
+        if step is not None:
+            started.stdin.write(f"kome/1 {step}\n".encode())
+    out, err = started.communicate(timeout=10)
+    assert (out, err, started.returncode) == (b"", b"", 0)
+    assert [answer.end for answer in answers] == ["ok", "ok", "ok"]
+    assert answers[2]["decision"] == "confirmed"
+    machine.agrees(one.id, "one")
+
+
+def test_unchanged_reads_no_upload_and_takes_no_further_request(machine: Machine) -> None:
+    one = machine.release("one")
+    machine.push(one, "t1")
+    answer = machine.stage(one, more="yes")
+    assert (answer.code, answer["unchanged"], answer.end) == (0, "yes", "ok")
+
+
+@pytest.mark.parametrize("edited", ["file", "note", "link"])
+def test_unchanged_is_never_said_of_a_release_that_was_changed(
+    machine: Machine, edited: str
+) -> None:
+    one = machine.release("one")
+    machine.push(one, "t1")
+    release = machine.state / "releases" / one.id
+    match edited:
+        case "file":
+            (release / "nginx.conf").write_bytes(one.conf + b"# by hand\n")
+        case "note":
+            note = (release / ".kome").read_text()
+            (release / ".kome").write_text(note.replace("digest=", "digest=0"))
+        case "link":
+            link = machine.root / "etc/nginx.conf"
+            link.unlink()
+            link.symlink_to(release / "nginx.conf")
+    answer = machine.stage(one)
+    assert (answer["drift"], answer["unchanged"]) == ("yes", "no")
+    machine.push(one, "t2")
+    assert machine.stage(one)["unchanged"] == "yes"
+
+
+def test_release_is_asked_at_its_own_port(machine: Machine) -> None:
+    """The topology gives a node another port; the script lies there since before."""
+    machine.push(machine.release("one"), "t1")
+    other = free_port()
+    text = machine.conf("two").replace(f":{machine.port};", f":{other};")
+    moved_id = hashlib.sha256(text.encode()).hexdigest()[:12]
+    moved = Built(moved_id, text.replace("@ID@", moved_id).encode())
+    assert machine.stage(moved, port=other).end == "ok"
+    assert machine.apply(moved, "t2").end == "ok"
+    assert machine.run("cancel", token="t2")["decision"] == "rolled-back"
+    assert machine.page() == "one"
+    machine.apply(moved, "t3")
+    assert machine.run("confirm", token="t3")["decision"] == "confirmed"
+    assert machine.stage(moved, port=other)["unchanged"] == "yes"
+    assert machine.run("status")["running"] == moved_id
+
+
+def test_port_that_nginx_holds_by_an_included_file_is_its_own(machine: Machine) -> None:
+    """As on Debian, whose nginx.conf includes the site that listens."""
+    other = free_port()
+    site = f"server {{\n listen 127.0.0.1:{other};\n return 200 site;\n}}\n"
+    (machine.root / "etc/conf.d/extra.conf").write_text(site)
+    conf = machine.root / "etc/nginx.conf"
+    include = f"include {machine.root}/etc/conf.d/*.conf;"
+    conf.write_text(conf.read_text().replace("http {", f"http {{ {include}"))
+    os.kill(machine.master() or 0, signal.SIGHUP)
+
+    def answers() -> bool:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", other), 1).close()
+            return True
+        return False
+
+    wait_until(answers)
+    extra = f"    }}\n    server {{\n listen 127.0.0.1:{other};"
+    assert machine.stage(machine.release("one", extra=extra)).end == "ok"
+
+
+def test_answer_under_way_is_finished_by_the_old_worker(machine: Machine) -> None:
+    """Old workers are told to quit as soon as there are new ones; they finish what they have."""
+    (machine.root / "big").write_bytes(b"x" * 300_000)
+    slow = f"        location /big {{ root {machine.root}; limit_rate 100k; }}"
+    machine.push(machine.release("one", extra=slow), "t1")
+    two = machine.release("two")
+    with urllib.request.urlopen(f"http://127.0.0.1:{machine.port}/big", timeout=30) as reply:
+        first = reply.read(1000)
+        machine.push(two, "t2")
+        assert len(first) + len(reply.read()) == 300_000
+    machine.agrees(two.id, "two")
+
+
 @pytest.mark.parametrize(
     "header",
     [
@@ -207,6 +320,8 @@ def test_stage_leaves_nothing_when_the_upload_is_abandoned(machine: Machine) -> 
         "kome/1 rollback to=* token=t trial=3 by=me",
         "kome/1 follow inode=1 offset=08",
         "kome/1 status colour=red",
+        "kome/1 status more=no",
+        "kome/1 stage id=0123456789ab size=1 sha256=" + "0" * 64 + " port=70000",
         "kome/1 reboot",
         "kome/1",
         "",
@@ -438,7 +553,9 @@ def test_file_changed_in_place_is_drift_and_is_kept(machine: Machine) -> None:
     edited = machine.conf("edited by hand", marker=None).encode()
     (machine.root / "etc/nginx.conf").write_bytes(edited)  # through the link
     assert machine.run("status")["drift"] == "yes"
-    assert machine.stage(one).keys == {
+    keys = machine.stage(one).keys
+    del keys["digest"]
+    assert keys == {
         "live": one.id,
         "drift": "yes",
         "unchanged": "no",

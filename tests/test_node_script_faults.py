@@ -230,6 +230,7 @@ def test_killed_in_stage_leaves_no_half_release(machine: Machine, one: Built, fa
     assert machine.stage(two, fault=fault).code == -signal.SIGKILL
     machine.agrees(one.id, "one")
     machine.push(two, "t2")
+    is_quiet(machine)
     assert list((machine.state / "releases").glob(".*")) == []
 
 

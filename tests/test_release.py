@@ -1,11 +1,20 @@
 """The push engine: order, the stop rule, and an outcome for every node."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from kome_tui.errors import NodeBusy, NodeRefused, NodeTimeout, NotSetUp, SshUnreachable
+from kome_tui.errors import (
+    KomeError,
+    NodeBusy,
+    NodeRefused,
+    NodeTimeout,
+    NoSshClient,
+    NotSetUp,
+    SshUnreachable,
+    UsageError,
+)
 from kome_tui.nginx.render import render_release
 from kome_tui.release.deploy import deploy
 from kome_tui.release.outcome import Outcome, Progress, PushReport
@@ -179,29 +188,147 @@ def test_a_bug_in_a_trial_takes_the_node_back_and_is_reported(fleet: ScriptedFle
     assert "ZeroDivisionError" in (report.nodes["node-01"].reason or "")
 
 
-def test_rollback_goes_to_the_previous_release(fleet: ScriptedFleet) -> None:
-    push(fleet)
-    report = rollback(
+OUR_SSH = (
+    UsageError("`ssh -G` refuses your SSH configuration: line 3: Bad configuration option"),
+    UsageError("`ssh -G` gave no answer in 10 s"),
+    NoSshClient("there is no `ssh` program"),
+)
+
+
+@pytest.mark.parametrize("error", OUR_SSH)
+def test_an_ssh_of_ours_that_fails_before_the_push_reports_every_node(
+    fleet: ScriptedFleet, error: KomeError
+) -> None:
+    for node in fleet.nodes.values():
+        node.fail["stage"] = error
+    report, _ = push(fleet)
+    assert report.result == "failed"
+    assert set(outcomes(report).values()) == {"unreachable"}
+    assert {seen.reason for seen in report.nodes.values()} == {str(error)}
+
+
+@pytest.mark.parametrize("error", OUR_SSH)
+def test_an_ssh_of_ours_that_fails_during_a_trial_reports_every_node(
+    fleet: ScriptedFleet, error: KomeError
+) -> None:
+    fleet.topology = fleet.topology.model_copy(
+        update={"push": fleet.topology.push.model_copy(update={"trial": "1s"})}
+    )
+    node = fleet.nodes["node-01"]
+    node.fail["confirm"] = node.fail["cancel"] = node.fail["status"] = error
+    node.fail_once["cancel"] = NodeRefused("node-01", "cancel", "no such trial")
+    report, _ = push(fleet)
+    assert outcomes(report)["node-01"] == "unreachable"
+    assert error.what in (report.nodes["node-01"].reason or "")
+    assert set(outcomes(report).values()) == {"unreachable", "committed", "untouched"}
+
+
+def test_an_ssh_of_ours_that_fails_for_good_ends_the_asking(fleet: ScriptedFleet) -> None:
+    fleet.topology = fleet.topology.model_copy(
+        update={"push": fleet.topology.push.model_copy(update={"trial": "1s"})}
+    )
+    node = fleet.nodes["kome"]
+    node.fail["confirm"] = node.fail["cancel"] = OUR_SSH[0]
+    report, _ = push(fleet)
+    assert outcomes(report)["kome"] == "unreachable"
+    assert "goes back by itself" in (report.nodes["kome"].reason or "")
+
+
+def test_an_ssh_of_ours_that_fails_after_a_refusal_leaves_the_release_unknown(
+    fleet: ScriptedFleet,
+) -> None:
+    fleet.nodes["node-04"].fail["stage"] = NodeRefused("node-04", "stage", "unknown directive")
+    fleet.nodes["node-04"].fail["status"] = OUR_SSH[0]
+    report, _ = push(fleet)
+    assert report.result == "refused"
+    assert report.nodes["node-04"].release is None
+
+
+def back(
+    fleet: ScriptedFleet,
+    *names: str,
+    to: str | None = None,
+    accept_drift: bool = False,
+    say: Callable[[Progress], None] = lambda _: None,
+) -> PushReport:
+    return rollback(
         fleet.topology,
         fleet,
-        tuple(fleet.nodes),
-        report=lambda _: None,
+        names or tuple(fleet.nodes),
+        to=to,
+        accept_drift=accept_drift,
+        report=say,
         stop=threading.Event(),
     )
+
+
+def test_rollback_goes_to_the_previous_release(fleet: ScriptedFleet) -> None:
+    push(fleet)
+    report = back(fleet)
     assert report.result == "ok"
     assert {seen.release for seen in report.nodes.values()} == {FIRST}
 
 
+def test_a_rollback_names_both_releases(fleet: ScriptedFleet) -> None:
+    push(fleet)
+    wanted = render_release(fleet.topology, "kome").id
+    report = back(fleet, "kome")
+    assert report.nodes["kome"].reason == f"back to {FIRST}, from {wanted}"
+
+
+def test_a_second_rollback_says_that_it_goes_forward(fleet: ScriptedFleet) -> None:
+    push(fleet)
+    wanted = render_release(fleet.topology, "kome").id
+    back(fleet, "kome")
+    steps: list[Progress] = []
+    report = back(fleet, "kome", say=steps.append)
+    forward = (
+        f"forward to {wanted}, which the topology asks for, from {FIRST};"
+        " also kept, for --to: original"
+    )
+    assert report.nodes["kome"].reason == forward
+    assert forward in [step.text for step in steps if step.step == "connect"]
+
+
+def test_rollback_over_a_change_by_hand_is_refused_until_it_is_accepted(
+    fleet: ScriptedFleet,
+) -> None:
+    push(fleet)
+    fleet.nodes["kome"].drift = True
+    report = back(fleet, "kome", "node-01")
+    assert outcomes(report) == {"kome": "refused", "node-01": "untouched"}
+    assert "--accept-drift" in (report.nodes["kome"].reason or "")
+    assert "rollback" not in fleet.nodes["kome"].calls
+    assert back(fleet, "kome", accept_drift=True).result == "ok"
+
+
+def test_a_file_changed_by_hand_is_brought_back_though_it_carries_an_old_id(
+    fleet: ScriptedFleet,
+) -> None:
+    node = fleet.nodes["kome"]
+    node.previous, node.answers, node.shows = "dddddddddddd", "bbbbbbbbbbbb", "bbbbbbbbbbbb"
+    report = back(fleet, "kome")
+    assert outcomes(report) == {"kome": "committed"}
+    node.previous, node.shows = "ffffffffffff", "-"
+    assert outcomes(back(fleet, "kome")) == {"kome": "committed"}
+    node.previous, node.shows = "eeeeeeeeeeee", "cccccccccccc"
+    assert outcomes(back(fleet, "kome")) == {"kome": "rolled-back"}
+
+
+def test_going_back_to_what_is_kept_of_a_changed_file_is_not_degraded(
+    fleet: ScriptedFleet,
+) -> None:
+    """The file that serves was changed by hand, and is the previous release too."""
+    node = fleet.nodes["kome"]
+    node.drift, node.own_id, node.previous = True, "dddddddddddd", "dddddddddddd"
+    node.answers = "bbbbbbbbbbbb"
+    report = back(fleet, "kome", accept_drift=True)
+    assert outcomes(report) == {"kome": "rolled-back"}
+
+
 def test_rollback_to_a_release_not_kept_changes_nothing(fleet: ScriptedFleet) -> None:
     push(fleet)
-    report = rollback(
-        fleet.topology,
-        fleet,
-        ("kome", "node-01"),
-        to="cccccccccccc",
-        report=lambda _: None,
-        stop=threading.Event(),
-    )
+    report = back(fleet, "kome", "node-01", to="cccccccccccc")
     assert report.result == "refused"
     assert "kept are" in (report.nodes["kome"].reason or "")
 

@@ -13,7 +13,7 @@ from kome_tui.nginx.render import render_release
 from kome_tui.session import Session
 from kome_tui.session.console import STOP_S
 from kome_tui.session.readings import end_of, silent_nodes, ssh_state, wait_s
-from kome_tui.state import ConsoleState, Event, Noted, PushEnded, apply
+from kome_tui.state import ConsoleState, Event, Noted, PushEnded, ServiceSeen, apply
 from kome_tui.topology.model import UpstreamName
 from kome_tui.triage.model import OPERATOR
 from tests.builders_evidence import facts
@@ -74,6 +74,38 @@ def test_everything_is_measured(site: Site) -> None:
         check = state.upstreams[UpstreamName.OKOME][vantage].or_none()
         assert check is not None
         assert check.state == "up"
+
+
+def test_no_diagnosis_is_made_of_nothing(site: Site) -> None:
+    """Before any node was heard of, "healthy" would be a guess and "degraded" a false alarm."""
+    in_sync(site)
+    site.fleet.hangs |= set(site.fleet.nodes)
+    looked = threading.Event()
+
+    def note(event: Event) -> None:
+        if isinstance(event, ServiceSeen):
+            looked.set()
+
+    with running(site, note) as session:
+        assert looked.wait(10)
+        rounds = session.state.page.taken_at
+        wait_until(lambda: session.state.page.taken_at > rounds)  # a whole round is behind us
+        assert session.state.diagnosis.or_none() is None
+
+
+def test_the_session_says_how_its_fleet_is_named(site: Site) -> None:
+    in_sync(site)
+    site.fleet.nodes["node-01"].facts_now = facts(live="aaaaaaaaaaaa")
+    named = "kome-tui -t /x/topology.yaml"
+    session = Session(site.topology, "x", site.fleet, is_lab=True, read_only=False, command=named)
+    session.start(lambda event: None)
+    try:
+        wait_until(lambda: codes(session) == ["release-pending"])
+        diagnosis = session.state.diagnosis.or_none()
+    finally:
+        session.stop()
+    assert diagnosis is not None
+    assert diagnosis.findings[0].actions[-1].command == f"{named} deploy node-01"
 
 
 def test_the_events_replayed_give_the_same_state(site: Site) -> None:

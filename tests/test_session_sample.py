@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from kome_tui.errors import HostKeyUnknown, NoSshClient, NotSetUp, ProtocolError, SshUnreachable
+from kome_tui.errors import (
+    HostKeyUnknown,
+    KomeError,
+    NoSshClient,
+    NotSetUp,
+    ProtocolError,
+    SshUnreachable,
+    UsageError,
+)
 from kome_tui.nginx.render import render_release
 from kome_tui.session import sample_once, status_json
 from kome_tui.state import ConsoleState, evidence_of
@@ -138,12 +146,26 @@ def test_an_unknown_host_key_is_told_by_its_name(site: Site) -> None:
     assert status(site)["nodes"]["node-01"]["ssh"] == "host-key-unknown"
 
 
-def test_without_an_ssh_program_nothing_is_called_unreachable(site: Site) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        NoSshClient("there is no ssh program here"),
+        UsageError("`ssh -G` refuses your SSH configuration: no such file"),
+    ],
+)
+def test_without_an_ssh_of_ours_nothing_is_healthy_and_no_node_is_blamed(
+    site: Site, error: KomeError
+) -> None:
     for node in site.fleet.nodes.values():
-        node.ssh_error = NoSshClient("there is no ssh program here")
-    answer = status(site)
-    assert answer["nodes"]["kome"]["ssh"] is None
-    assert answer["nodes"]["kome"]["missing"]["ssh"] == "there is no ssh program here"
+        node.ssh_error = error
+    state = sample(site)
+    diagnosis = diagnose(evidence_of(state))
+    assert diagnosis.verdict == "degraded"
+    assert [finding.code for finding in diagnosis.findings] == ["ssh-client-failed"]
+    assert [seen.seen for seen in diagnosis.findings[0].evidence] == [error.what]
+    answer = json.loads(json.dumps(status_json(state)))
+    assert answer["nodes"]["kome"]["ssh"] == "unreachable"  # the contract has no better word
+    assert answer["nodes"]["kome"]["missing"]["ssh"] == error.what
     assert answer["upstreams"]["okome"]["state"] == "up"
     assert answer["upstreams"]["okome"]["from"]["kome"]["reason"] == "no SSH to kome"
 
@@ -171,6 +193,13 @@ def test_silent_hosts_do_not_stop_a_sample(site: Site) -> None:
     answer = status_json(state)["upstreams"]
     assert answer["okome"]["from"]["kome"]["state"] == "unknown"  # type: ignore[index]
     assert codes(state) == ["ssh-unreachable", "ssh-unreachable"]
+
+
+def test_a_sample_says_how_its_fleet_is_named(site: Site) -> None:
+    site.fleet.nodes["node-01"].facts_error = NotSetUp("node-01", "it has no kome-node")
+    state = sample(site, command="kome-tui -t /x/topology.yaml")
+    finding = diagnose(evidence_of(state)).findings[0]
+    assert finding.actions[0].command == "kome-tui -t /x/topology.yaml rebuild node-01"
 
 
 def test_a_short_probe_is_part_of_the_sample(site: Site) -> None:

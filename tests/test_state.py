@@ -96,7 +96,7 @@ def test_first_state_knows_nothing() -> None:
     assert state.nodes[FRONTEND].wanted == WANTED
     assert state.nodes[FRONTEND].ssh.or_none() is None
     assert set(state.upstreams[OKOME]) == {OPERATOR, FRONTEND}
-    assert diagnose(evidence_of(state)) == Diagnosis("healthy", ())
+    assert diagnose(evidence_of(state)) == Diagnosis("degraded", ())
 
 
 def test_the_shown_state_is_the_newest_reading() -> None:

@@ -13,6 +13,7 @@ from kome_tui.state import Event, ProbeStarted
 from kome_tui.ui import browser
 from kome_tui.ui.app import KomeApp
 from kome_tui.ui.background import in_background
+from kome_tui.ui.fast_typing import FastTyping
 from kome_tui.ui.held_key import HeldKey
 from kome_tui.ui.inbox import Inbox
 from kome_tui.ui.ink import Cell, Span, line
@@ -100,6 +101,40 @@ def test_held_key_lets_one_press_through() -> None:
         assert not key.is_new_press()
     now += 1.5
     assert key.is_new_press()
+
+
+@pytest.mark.parametrize(
+    ("presses", "counted"),
+    [
+        ("r", "r"),
+        ("4r", "4r"),  # a screen, then a push on it
+        (" r", " r"),  # a mark, then a push
+        ("err", "e"),
+        ("trq", "t"),
+        ("e r", "e "),
+        ("/r", "/"),
+        ("rrr", "rrr"),  # held down: held_key.py says which of them push
+        ("e\nr", "e\nr"),
+        ("tpfy", "tpfy"),  # none of these changes anything
+    ],
+)
+def test_letters_of_a_word_are_no_commands(presses: str, counted: str) -> None:
+    now = 0.0
+    typing = FastTyping(lambda: now)
+    seen = ""
+    for press in presses:
+        seen += press * typing.counts(press, press, is_input=False)
+        now += 0.2
+    assert seen == counted
+
+
+def test_a_letter_counts_after_a_pause_and_inside_an_input() -> None:
+    now = 0.0
+    typing = FastTyping(lambda: now)
+    assert typing.counts("e", "e", is_input=False)
+    assert typing.counts("r", "r", is_input=True)
+    now += 0.5
+    assert typing.counts("r", "r", is_input=False)
 
 
 def test_inbox_rings_once_for_many_events_and_keeps_their_order() -> None:

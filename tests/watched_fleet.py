@@ -116,6 +116,9 @@ class FakeNode:
         self.go_on.wait(10)
         return Staged(live=release_id, drift=False, unchanged=self.in_sync, trial=None)
 
+    def hang_up(self) -> None:
+        pass
+
     def status(self) -> NodeStatus:
         self._check()
         raise FleetError(self.name, "not in this test")

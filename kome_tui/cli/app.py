@@ -28,7 +28,10 @@ app.add_typer(lab_app, name="lab")
 Nodes = Annotated[list[str] | None, typer.Argument(metavar="[NODE]...", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Drift = Annotated[bool, typer.Option("--accept-drift", help="Replace what was changed by hand.")]
 LabDir = Annotated[Path | None, typer.Option("--dir", metavar="DIR", help="The lab's folder.")]
+LAB_DIR = "kome_tui.lab_dir"
+"""Where `lab --dir D break F` leaves its D for the command behind it."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -93,9 +96,9 @@ def lint(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...")], json: Json = False
 ) -> int:
     """Lint nginx configurations, ours or not. Exit 1 when there are findings."""
-    from kome_tui.cli import config
+    from kome_tui.cli import linting
 
-    return config.lint(files, json)
+    return linting.lint(files, json)
 
 
 @app.command()
@@ -111,9 +114,7 @@ def deploy(
     context: typer.Context,
     nodes: Nodes = None,
     json: Json = False,
-    accept_drift: Annotated[
-        bool, typer.Option("--accept-drift", help="Replace what was changed by hand.")
-    ] = False,
+    accept_drift: Drift = False,
 ) -> int:
     """Push what the topology asks for. Progress on standard error."""
     from kome_tui.cli import push
@@ -130,11 +131,54 @@ def rollback(
     ] = None,
     yes: Yes = False,
     json: Json = False,
+    accept_drift: Drift = False,
 ) -> int:
-    """Go back to a release the nodes still keep."""
+    """Go to the release each node served before the last switch, or to another that it keeps."""
     from kome_tui.cli import push
 
-    return push.rollback(options_of(context), nodes, to, yes, json)
+    return push.rollback(options_of(context), nodes, to, yes, json, accept_drift)
+
+
+@app.command()
+def rebuild(
+    context: typer.Context,
+    nodes: Annotated[list[str], typer.Argument(metavar="NODE...")],
+    bootstrap_user: Annotated[
+        str | None,
+        typer.Option("--bootstrap-user", metavar="USER", help="Somebody with sudo on the host."),
+    ] = None,
+    packages: Annotated[
+        Path | None,
+        typer.Option("--packages", metavar="DIR", help=".deb files, for a host without a way out."),
+    ] = None,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option("--key", metavar="FILE.pub", help="Who may log in later; else your own keys."),
+    ] = None,
+    yes: Yes = False,
+    json: Json = False,
+) -> int:
+    """Make a serving node of a host with only sshd and sudo. Repeat it if it was cut short."""
+    from kome_tui.cli import rebuild as rebuilding
+
+    return rebuilding.rebuild(
+        options_of(context), nodes, bootstrap_user, packages, key or [], yes, json
+    )
+
+
+@app.command()
+def purge(
+    context: typer.Context,
+    node: Annotated[str, typer.Argument(metavar="NODE")],
+    path: Annotated[
+        str | None, typer.Argument(metavar="[PATH]", help="As requested, with its query.")
+    ] = None,
+    yes: Yes = False,
+) -> int:
+    """Empty a node's cache, or take one path out of it."""
+    from kome_tui.cli import purge as purging
+
+    return purging.purge(options_of(context), node, path, yes)
 
 
 @app.command()
@@ -199,6 +243,7 @@ def lab(
 ) -> int:
     """Start the practice fleet and open the console on it."""
     if context.invoked_subcommand is not None:
+        context.meta[LAB_DIR] = directory
         return 0
     from kome_tui.cli import practice
 
@@ -207,21 +252,22 @@ def lab(
 
 @lab_app.command("break")
 def lab_break(
+    context: typer.Context,
     fault: Annotated[str, typer.Argument(metavar="FAULT", help="See `kome-tui lab faults`.")],
     directory: LabDir = None,
 ) -> int:
     """Make a failure in the running lab."""
     from kome_tui.cli import practice
 
-    return practice.break_(fault, directory)
+    return practice.break_(fault, directory or context.meta[LAB_DIR])
 
 
 @lab_app.command("heal")
-def lab_heal(directory: LabDir = None) -> int:
+def lab_heal(context: typer.Context, directory: LabDir = None) -> int:
     """Undo every failure made in the running lab."""
     from kome_tui.cli import practice
 
-    return practice.heal(directory)
+    return practice.heal(directory or context.meta[LAB_DIR])
 
 
 @lab_app.command("faults")
@@ -233,8 +279,6 @@ def lab_faults() -> int:
 
 
 _PLANNED = {
-    "rebuild": "turns a host with only sshd and sudo into a serving node",
-    "purge": "empties a node's cache",
     "report": "writes an incident report",
     "replay": "opens a recorded session",
     "serve": "shows the console in a browser",

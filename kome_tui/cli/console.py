@@ -1,7 +1,6 @@
 """Opens the console: on the operator's fleet, or on a practice fleet of its own."""
 
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kome_tui.cli import interrupt
 from kome_tui.cli.options import LAB_FLEET, NO_TOPOLOGY, Options
 from kome_tui.cli.output import is_interactive, say
-from kome_tui.errors import LabError, UsageError
+from kome_tui.errors import LabError, RefusedError, UsageError
+from kome_tui.text import clean
 from kome_tui.topology.load import packaged_file
 
 LAB_READY_S = 30.0
@@ -25,6 +26,7 @@ def open_console(options: Options) -> int:
         if not is_interactive():
             raise UsageError(NO_TOPOLOGY)
         return _offer(options)
+    _need_a_terminal()
     topology, path = options.load(touches_network=True)
 
     from kome_tui.fleet.fleet import Fleet
@@ -38,15 +40,25 @@ def open_console(options: Options) -> int:
         is_lab=topology.fleet == LAB_FLEET,
         read_only=options.read_only,
         file=path,
+        command=options.command,
     )
-    KomeApp(session).run()
+    with interrupt.raised():  # Textual gives the terminal back on the way out
+        KomeApp(session).run()
     return 0
+
+
+def _need_a_terminal() -> None:
+    """Raises UsageError where nobody could see or leave the console."""
+    if not is_interactive():
+        hint = "`kome-tui --help` lists the commands for scripts"
+        raise UsageError("the console needs a terminal to read from and to draw on", hint=hint)
 
 
 def open_on_lab(options: Options, directory: Path | None, nodes: int) -> int:
     """Start a practice fleet, open the console on it, and end the fleet with the console."""
+    _need_a_terminal()
     folder = directory or new_folder()
-    with _lab(folder, nodes):
+    with interrupt.raised(), _lab(folder, nodes):  # Ctrl-C waits until the lab has ended
         return open_console(
             Options(folder / "topology.yaml", folder / "ssh_config", options.read_only)
         )
@@ -95,18 +107,39 @@ def _offer(options: Options) -> int:
     say("  1  try the practice fleet on this machine")
     say("  2  write a copy of the example to ./topology.yaml, to edit")
     say("  3  open a file")
-    print("1, 2, 3, or enter to leave: ", end="", file=sys.stderr, flush=True)
-    match sys.stdin.readline().strip():
-        case "1":
-            return open_on_lab(options, None, 11)
-        case "2":
-            target = Path("topology.yaml")
-            shutil.copyfile(packaged_file("topology.yaml"), target)
-            say(f"{target} is written: put in your own addresses, then `kome-tui check`")
-            return 0
-        case "3":
-            print("file: ", end="", file=sys.stderr, flush=True)
-            named = Path(sys.stdin.readline().strip())
-            return open_console(Options(named, options.ssh_config, options.read_only))
-        case _:
-            return 0
+    while True:
+        match _typed("1, 2, 3, or enter to leave: "):
+            case "1":
+                return open_on_lab(options, None, 11)
+            case "2":
+                return _copy_example(Path("topology.yaml"))
+            case "3":
+                named = _typed("file, or enter to leave: ")
+                if not named:
+                    return 0
+                file = Path(named).expanduser()
+                return open_console(Options(file, options.ssh_config, options.read_only))
+            case "":
+                return 0
+            case other:
+                say(f"{clean(other, 40)!r} is none of these")
+
+
+def _typed(question: str) -> str:
+    """What was typed; empty at the end of the input."""
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()
+
+
+def _copy_example(target: Path) -> int:
+    """Write the example, and never over a file or through a link that is there."""
+    text = packaged_file("topology.yaml").read_bytes()
+    try:
+        with target.open("xb") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise RefusedError(f"{target} is there already: it was left as it is") from error
+    except OSError as error:
+        raise RefusedError(f"{target} cannot be written: {error.strerror}") from error
+    say(f"{target} is written: put in your own addresses, then `kome-tui check`")
+    return 0

@@ -6,12 +6,14 @@ serves commands that touch no network, and others only when it is named.
 
 import difflib
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 from platformdirs import user_config_path
 
+from kome_tui.cli.output import say
 from kome_tui.errors import RefusedError, UsageError
 from kome_tui.topology.load import load, packaged_file
 from kome_tui.topology.model import Topology
@@ -49,7 +51,24 @@ class Options:
             if touches_network:
                 raise UsageError(NO_TOPOLOGY)
             path = packaged_file("topology.yaml")
-        return load(path), path
+            say(f"there is no topology.yaml of your own: this is about the example, {path}")
+        topology = load(path)
+        if touches_network:
+            from kome_tui.cli.passphrase import ask_for_passphrase
+
+            ask_for_passphrase(topology, self.ssh_config)
+        return topology, path
+
+    @property
+    def command(self) -> str:
+        """What a command about the same fleet begins with, to be pasted in any folder."""
+        words = ["kome-tui"]
+        named = self.topology or os.environ.get("KOME_TOPOLOGY")
+        if named:
+            words += ["-t", str(Path(named).absolute())]
+        if self.ssh_config is not None:
+            words += ["--ssh-config", str(self.ssh_config.absolute())]
+        return shlex.join(words)
 
     def refuse_if_read_only(self) -> None:
         """Raises RefusedError under --read-only."""

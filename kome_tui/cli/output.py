@@ -4,6 +4,8 @@ import json
 import sys
 from collections.abc import Mapping
 
+from kome_tui.cli import interrupt
+
 SCHEMA = 1
 
 
@@ -19,7 +21,8 @@ def show(line: str = "") -> None:
 
 
 def write_json(answer: Mapping[str, object]) -> None:
-    """The answer of a command with --json."""
+    """The answer of a command with --json. Whole: Ctrl-C comes too late from here on."""
+    interrupt.answer_whole()
     print(json.dumps({"schema": SCHEMA, **answer}, ensure_ascii=False))
 
 

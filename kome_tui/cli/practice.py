@@ -1,5 +1,6 @@
 """lab: start the practice fleet, and break or heal the running one."""
 
+import shlex
 from pathlib import Path
 
 from kome_tui.cli import console
@@ -20,8 +21,14 @@ def start(options: Options, headless: bool, directory: Path | None, nodes: int) 
         raise LabError(EXTRA) from error
     if directory is None:
         directory = console.new_folder()
-        say(f"the lab's folder is {directory}")
+    say(f"once it is ready: {console_command(directory)}")
     return run_headless(directory, nodes)
+
+
+def console_command(directory: Path) -> str:
+    """The command that opens the console on the lab of `directory`, for a shell."""
+    files = (directory / "topology.yaml", directory / "ssh_config")
+    return shlex.join(["kome-tui", "-t", str(files[0]), "--ssh-config", str(files[1])])
 
 
 def break_(fault: str, directory: Path | None) -> int:

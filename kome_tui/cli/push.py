@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping
 
+from kome_tui.cli import interrupt
 from kome_tui.cli.options import Options, chosen
 from kome_tui.cli.output import ask, is_interactive, say, show, write_json
 from kome_tui.errors import RefusedError, UsageError
@@ -15,6 +16,8 @@ from kome_tui.release.outcome import Progress, PushReport
 from kome_tui.topology.grammar import RELEASE_ID
 
 EXIT = {"ok": 0, "failed": 1, "refused": 3}
+LOOK_S = 0.1
+"""How soon the operator reads that Ctrl-C was heard. The push itself hears it at once."""
 
 Push = Callable[[Report, threading.Event], PushReport]
 
@@ -44,6 +47,9 @@ def plan(options: Options, nodes: list[str] | None, as_json: bool) -> int:
     else:
         for name, made in plans.items():
             show(f"{name:<10} {_in_words(made)}")
+        for name, made in plans.items():
+            if made.outdated is not None:
+                show(f"{name:<10} {made.outdated}")
         for made in plans.values():
             if made.diff:
                 show()
@@ -80,41 +86,72 @@ def deploy(options: Options, nodes: list[str] | None, as_json: bool, accept_drif
                 )
             )
 
-        report = push(accept_drift)
-        drifted = [name for name, seen in report.nodes.items() if _is_drift(seen.reason)]
-        if drifted and not accept_drift and not as_json and is_interactive():
-            question = f"{', '.join(drifted)}: changed by hand. Replace that, and push?"
-            if ask(question):
-                report = push(True)
+        report = _again_if_drift_is_accepted(push, push(accept_drift), as_json)
     return _show(report, as_json)
 
 
 def rollback(
-    options: Options, nodes: list[str] | None, to: str | None, yes: bool, as_json: bool
+    options: Options,
+    nodes: list[str] | None,
+    to: str | None,
+    yes: bool,
+    as_json: bool,
+    accept_drift: bool,
 ) -> int:
-    """Go back; always asks, or wants --yes."""
+    """Go back; always asks, or wants --yes. Drift on top is asked as in deploy."""
     options.refuse_if_read_only()
     if to is not None and not RELEASE_ID.match(to):
         raise UsageError(f"{to!r} is no release id", hint="12 hex digits, or original")
     topology, _ = options.load(touches_network=True)
     names = chosen(topology, nodes)
-    if not yes:
-        question = f"Roll back {', '.join(names)} to {to or 'the previous release'}?"
-        if not is_interactive():
-            raise RefusedError("refused: a rollback asks first", hint="add --yes")
-        if not ask(question):
-            raise RefusedError("nothing was changed")
+    if not yes and not is_interactive():
+        raise RefusedError("refused: a rollback asks first", hint="add --yes")
     with Fleet(topology, options.ssh_config) as fleet:
-        report = _run(
-            lambda report, stop: rolling.rollback(
-                topology, fleet, names, to=to, report=report, stop=stop
+        if not yes:
+            for name, way in rolling.ways_back(topology, fleet, names, to).items():
+                say(f"{name:<10} {way}")
+            if not ask(f"Roll back {_counted(names)}?"):
+                raise RefusedError("nothing was changed")
+
+        def push(accept: bool) -> PushReport:
+            return _run(
+                lambda report, stop: rolling.rollback(
+                    topology,
+                    fleet,
+                    names,
+                    to=to,
+                    accept_drift=accept,
+                    report=report,
+                    stop=stop,
+                )
             )
-        )
+
+        report = _again_if_drift_is_accepted(push, push(accept_drift), as_json)
     return _show(report, as_json)
 
 
+def _again_if_drift_is_accepted(
+    push: Callable[[bool], PushReport], report: PushReport, as_json: bool
+) -> PushReport:
+    """The same push once more, where only drift was in its way and somebody says yes to that."""
+    drifted = [name for name, seen in report.nodes.items() if _is_drift(seen.reason)]
+    if not drifted or as_json or not is_interactive():
+        return report
+    interrupt.leave_at_once(as_json=as_json)  # nothing was changed yet
+    question = f"{', '.join(drifted)}: changed by hand. Replace that, and push?"
+    return push(True) if ask(question) else report
+
+
+def _counted(names: tuple[str, ...]) -> str:
+    return f"{len(names)} node{'s' * (len(names) != 1)}"
+
+
 def _run(push: Push) -> PushReport:
-    """Run a push in a thread, so that Ctrl-C stops its waves and takes trials back."""
+    """Run a push in a thread, so that Ctrl-C stops its waves and takes trials back.
+
+    From before the thread starts a signal only sets an event, so that none can get lost; and the
+    wait has a limit, since a wait without one may put a signal off until it is over.
+    """
     stop, done = threading.Event(), threading.Event()
     results: list[PushReport] = []
     errors: list[BaseException] = []
@@ -127,14 +164,13 @@ def _run(push: Push) -> PushReport:
         finally:
             done.set()
 
+    interrupt.stop_instead(stop)
     threading.Thread(target=work, name="push").start()
-    # Not Thread.join: interrupted, it takes a running thread for a finished one.
-    while not done.is_set():
-        try:
-            done.wait()
-        except KeyboardInterrupt:
+    told = False
+    while not done.wait(LOOK_S):
+        if stop.is_set() and not told:
             say("stopping: trials are taken back, later nodes stay as they are")
-            stop.set()
+            told = True
     if errors:
         raise errors[0]
     return results[0]

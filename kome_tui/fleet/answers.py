@@ -31,6 +31,10 @@ class NodeStatus:
     inodes_free: int | None
     busy: str | None = None
     """Who holds the node's lock, None: nobody."""
+    script_digest: str | None = None
+    """fleet.script.digest_of() the node's script; None: a script that does not tell."""
+    host_version: str | None = None
+    """Version of the host files on the node; None: it has none of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class Staged:
     unchanged: bool
     """The node already serves this release, and nothing has drifted."""
     trial: str | None
+    script_digest: str | None = None
+    """As in NodeStatus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,9 @@ class Applied:
     reason: str | None
     degraded: bool = False
     """What runs differs from what the disk says."""
+    shows: str | None = None
+    """What /.kome/release answers there, as the node sees it, where that is not the release's own
+    id: an older id, or `-` for none. A file that somebody changed still carries its old one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import math
 import re
 import shlex
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,6 +43,8 @@ CHANGE_S = 60.0
 ANSWER_LIMIT = 2 * DATA_LIMIT
 TICK_LIMIT_S = 20.0
 """A follow without a sign of life (one is due every 5 s) is dead."""
+_LATER_STEPS = frozenset({"apply", "confirm", "cancel"})
+"""Verbs that may be asked of a script that has done the step before: one exec for a whole push."""
 _NOT_SET_UP = re.compile(
     r"password is required|not allowed|may not run sudo|not in the sudoers|must have a tty"
     r"|command not found|[Nn]o such file|[Nn]ot found|can't open|cannot open"
@@ -55,9 +58,18 @@ class NodeClient:
     NodeTimeout or ProtocolError.
     """
 
-    def __init__(self, node: str, layout: Layout, connect: Callable[[], Connection]) -> None:
+    def __init__(
+        self,
+        node: str,
+        layout: Layout,
+        connect: Callable[[], Connection],
+        waiting: "Waiting | None" = None,
+        port: int | None = None,
+    ) -> None:
         self.node = node
         self._connect = connect
+        self._waiting = waiting or Waiting()
+        self._port = port or layout.port
         script = shlex.quote(layout.script)
         self._command = (
             f"exec sudo -n {script}" if layout.root == "sudo" else f"exec /bin/sh {script}"
@@ -66,18 +78,24 @@ class NodeClient:
     def stage(self, release_id: str, conf: bytes) -> Staged:
         """Put a release on the node and have `nginx -t` accept it. Serves nothing new."""
         digest = sha256(conf).hexdigest()
-        fields = {"id": release_id, "size": str(len(conf)), "sha256": digest}
-        return self._value(parsing.staged, "stage", fields, conf, CHANGE_S)
+        fields: dict[str, str | int] = {
+            "id": release_id,
+            "size": len(conf),
+            "sha256": digest,
+            "port": self._port,
+        }
+        self.hang_up()
+        return self._value(parsing.staged, "stage", fields, conf, CHANGE_S, more=True)
 
     def apply(self, release_id: str, token: str, trial_s: float) -> Applied:
         """Switch to a staged release for a trial of `trial_s` seconds, proved from inside."""
         fields = {"id": release_id, **_trial(token, trial_s)}
-        return self._value(parsing.applied, "apply", fields, b"", CHANGE_S)
+        return self._value(parsing.applied, "apply", fields, b"", CHANGE_S, more=True)
 
     def rollback(self, to: str | None, token: str, trial_s: float) -> Applied:
         """Switch to an older release (None: the previous one) for a trial, as apply()."""
         fields = {"to": to or parsing.NONE, **_trial(token, trial_s)}
-        return self._value(parsing.applied, "rollback", fields, b"", CHANGE_S)
+        return self._value(parsing.applied, "rollback", fields, b"", CHANGE_S, more=True)
 
     def confirm(self, token: str) -> Decided:
         """Keep the release under trial; too late, the answer says so."""
@@ -86,6 +104,12 @@ class NodeClient:
     def cancel(self, token: str) -> Decided:
         """Take the release under trial back; tells the decision where there was one already."""
         return self._value(parsing.decided, "cancel", {"token": token}, b"", CHANGE_S)
+
+    def hang_up(self) -> None:
+        """End the script that waits on the node for the next step of a push, if one does."""
+        waiting = self._waiting.take()
+        if waiting is not None:
+            waiting.close()
 
     def recover(self) -> Decided:
         """Finish or undo whatever an interrupted push has left."""
@@ -124,21 +148,46 @@ class NodeClient:
         fields: Mapping[str, str | int],
         payload: bytes,
         limit_s: float,
+        *,
+        more: bool = False,
     ) -> T:
-        """The answer to one request as a value, or the error it stands for."""
-        request = encode_request(verb, fields, payload)
+        """The answer to one request as a value, or the error it stands for.
+
+        `more`: the script is asked to wait for the next step of the push on the same exec.
+        """
+        request = encode_request(verb, {**fields, **({"more": "yes"} if more else {})}, payload)
         deadline = time.monotonic() + limit_s
-        with self._start(request, keep_stdin=False) as remote:
+        remote = self._next_step(verb, request, more)
+        try:
             exchange = _Exchange(self.node, verb, remote)
             items: list[Item] = []
             while not exchange.parser.ended:
                 items += exchange.next_items(deadline)
                 if exchange.received > ANSWER_LIMIT:
                     raise ProtocolError(self.node, f"{verb}: more than {ANSWER_LIMIT} bytes")
-        answer = parsing.collect(items)
-        _raise_refusal(self.node, verb, answer.end, remote.stderr)
+            answer = parsing.collect(items)
+            stderr = remote.stderr
+            if more and answer.end.code == "ok":
+                self._waiting.put(remote)
+            else:
+                remote.close()
+        except BaseException:
+            remote.close()
+            raise
+        _raise_refusal(self.node, verb, answer.end, stderr)
         with _as_protocol_error(self.node, verb):
             return read(answer)
+
+    def _next_step(self, verb: str, request: bytes, more: bool) -> RemoteCommand:
+        """The script that waits for this request, or a new one that has got it."""
+        if verb in _LATER_STEPS:
+            remote = self._waiting.take()
+            if remote is not None and not remote.ended:
+                remote.feed(request, keep_stdin=more)
+                return remote
+            if remote is not None:
+                remote.close()
+        return self._start(request, keep_stdin=more)
 
     def _stream(
         self,
@@ -159,6 +208,27 @@ class NodeClient:
             if connection.alive:
                 raise
         return self._connect().start(self._command, request, keep_stdin=keep_stdin)
+
+
+class Waiting:
+    """The script of one node that waits for the next step of a push, or nothing."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._remote: RemoteCommand | None = None
+
+    def take(self) -> RemoteCommand | None:
+        """It, for the caller alone."""
+        with self._lock:
+            remote, self._remote = self._remote, None
+            return remote
+
+    def put(self, remote: RemoteCommand) -> None:
+        """Keep it for the next step; one that was kept before is ended."""
+        with self._lock:
+            before, self._remote = self._remote, remote
+        if before is not None:
+            before.close()
 
 
 class NodeStream(Iterator[T], Generic[T]):

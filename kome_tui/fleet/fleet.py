@@ -11,9 +11,12 @@ import paramiko
 
 from kome_tui.errors import KomeError, SshUnreachable
 from kome_tui.fleet import hostkeys
-from kome_tui.fleet.client import NodeClient
+from kome_tui.fleet.bootstrap import Bootstrap
+from kome_tui.fleet.client import NodeClient, Waiting
 from kome_tui.fleet.connection import Connection, HostKey
-from kome_tui.fleet.sshconfig import resolve
+from kome_tui.fleet.node_admin import NodeAdmin
+from kome_tui.fleet.script import bootstrap_script
+from kome_tui.fleet.sshconfig import SshTarget, resolve
 from kome_tui.topology.model import Endpoint, Topology
 
 
@@ -31,8 +34,23 @@ class Fleet:
 
     def node(self, name: str) -> NodeClient:
         """The verbs of one node. Connects when the first of them is called."""
+        layout, port = self._topology.layout_of(name), self._topology.http_of(name).port
+        waiting = self._slots[name].waiting
+        return NodeClient(name, layout, lambda: self._connected(name), waiting, port)
+
+    def admin(self, name: str) -> NodeAdmin:
+        """The verbs of one node that are no push. Connects when the first of them is called."""
         layout = self._topology.layout_of(name)
-        return NodeClient(name, layout, lambda: self._connected(name))
+        return NodeAdmin(name, layout, lambda: self._connected(name))
+
+    def bootstrap(self, name: str) -> Bootstrap:
+        """A host that is no node yet, as the user of this topology, who needs sudo."""
+        program = bootstrap_script(self._topology, name)
+        return Bootstrap(name, program, lambda: self._connected(name))
+
+    def target(self, name: str) -> SshTarget:
+        """Where and how the node is logged in to."""
+        return resolve(self._topology, name, self._ssh_config)
 
     def connect(self, name: str) -> None:
         """Connect now; nothing where a connection is open. Raises FleetError, NoSshClient."""
@@ -120,5 +138,6 @@ class _Slot:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.connection: Connection | None = None
+        self.waiting = Waiting()
         self.attempts = 0
         self.error: KomeError | None = None

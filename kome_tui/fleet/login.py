@@ -1,7 +1,8 @@
 """Which keys are offered to a node, and in which order.
 
 As OpenSSH does it: the agent's keys that the configuration names, the agent's other keys (not with
-IdentitiesOnly), then key files. No passwords, no prompts: a passphrase is the agent's business.
+IdentitiesOnly), then key files. No passwords, no prompts: a passphrase is the agent's business, or
+was asked for before anything is connected (passphrase.py).
 """
 
 import base64
@@ -13,6 +14,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import paramiko
 from paramiko.agent import AgentKey, AgentSSH
@@ -25,6 +27,8 @@ AGENT_TIMEOUT_S = 20.0
 """Long enough to confirm on a hardware key."""
 _OPENSSH_HEAD = b"openssh-key-v1\0"
 _KEY_FILE_LIMIT = 64 * 1024
+_UNLOCKED: dict[Path, paramiko.PKey] = {}
+"""Key files that the operator has opened with a passphrase, for this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,17 @@ def candidates(target: SshTarget, agent: tuple[AgentKey, ...]) -> Candidates:
     return Candidates(tuple(offers), tuple(locked), tuple(unusable))
 
 
+def unlock(path: Path, passphrase: str) -> bool:
+    """Open a key file for every later login; False where the passphrase is wrong."""
+    open_key: Any = paramiko.PKey.from_path  # its stubs and its own hints disagree; it wants bytes
+    try:
+        key = open_key(path, passphrase.encode())
+    except Exception:  # noqa: BLE001 - parsers of many key formats, each fails in its own way
+        return False
+    _UNLOCKED[path] = key
+    return True
+
+
 def public_blob(path: Path) -> bytes | None:
     """The public half of a key file: from FILE.pub, from FILE itself, or None."""
     with_pub = _read(path.with_name(f"{path.name}.pub"))
@@ -108,6 +123,8 @@ def _from_file(path: Path) -> paramiko.PKey:
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077 and path.stat().st_uid == os.getuid():
             raise _Unusable("can be read by others and is not used (chmod 600)")
+        if path in _UNLOCKED:
+            return _UNLOCKED[path]
         return paramiko.PKey.from_path(path)
     except (_Unusable, paramiko.PasswordRequiredException):
         raise

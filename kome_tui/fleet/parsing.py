@@ -59,6 +59,7 @@ def staged(answer: Answer) -> Staged:
         drift=_flag(fields, "drift"),
         unchanged=_flag(fields, "unchanged"),
         trial=_text(fields, "trial"),
+        script_digest=_optional(fields, "digest"),
     )
 
 
@@ -70,6 +71,7 @@ def applied(answer: Answer) -> Applied:
         live=_live(answer),
         reason=reason,
         degraded=answer.end.code == "degraded",
+        shows=answer.fields.get("shows"),
     )
 
 
@@ -110,6 +112,8 @@ def status_of(answer: Answer) -> NodeStatus:
         disk_free_bytes=_number(fields, "disk_free"),
         inodes_free=_number(fields, "inodes_free"),
         busy=_text(fields, "busy"),
+        script_digest=_optional(fields, "digest"),
+        host_version=_optional(fields, "host"),
     )
 
 

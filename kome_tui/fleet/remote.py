@@ -41,6 +41,12 @@ class RemoteCommand:
         """The first bytes of its standard error, at most STDERR_KEPT."""
         return bytes(self._stderr)
 
+    def feed(self, stdin: bytes, *, keep_stdin: bool) -> None:
+        """Send more standard input, which read() does; only where it was kept open so far."""
+        self._unsent = memoryview(bytes(self._unsent) + stdin)
+        self._keep_stdin = keep_stdin
+        self._stdin_done = False
+
     def read(self, deadline: float) -> bytes:
         """The next bytes of its standard output, b"" at its end.
 
@@ -71,6 +77,11 @@ class RemoteCommand:
         """The connection under it has gone."""
         transport = self._channel.get_transport()
         return not transport.is_active()
+
+    @property
+    def ended(self) -> bool:
+        """It has closed its output, or the connection has gone; what it sent may be unread."""
+        return bool(self._channel.eof_received or self._channel.closed) or self.lost
 
     @property
     def accepted(self) -> bool:

@@ -121,10 +121,15 @@ class NodeTransport(paramiko.Transport):
             raise
         except paramiko.SSHException as error:
             chanid = self._opening.chanid
-            if self.is_active() and chanid is not None and self._abandon(chanid):
+            if not self.is_active() or chanid is None:
+                raise
+            if self._abandon(chanid):
                 waited = time.monotonic() - started
                 raise ChannelTimeout(f"no answer in {waited:.1f} s") from error
-            raise
+            channel = self._channels.get(chanid)  # decided in this very moment
+            if channel is None:
+                raise self._refusals.pop(chanid, error) from error
+            return channel
 
     def request_exec(self, channel: paramiko.Channel, command: str) -> None:
         """Send the exec request without waiting; a refusal closes the channel.

@@ -1,14 +1,19 @@
 """`python -m kome_tui.lab --dir DIR [--nodes N]`: the practice fleet without the console."""
 
-import argparse
+import os
+import signal
 import sys
-from pathlib import Path
-
-from kome_tui.errors import KomeError
 
 
 def main() -> int:
     """Run the lab until it is interrupted; the exit code."""
+    # Before the imports that take long: a KeyboardInterrupt in one of them would be a traceback.
+    signal.signal(signal.SIGINT, _leave_at_once)
+    import argparse
+    from pathlib import Path
+
+    from kome_tui.errors import KomeError
+
     parser = argparse.ArgumentParser(prog="python -m kome_tui.lab", description=__doc__)
     parser.add_argument("--dir", type=Path, required=True, metavar="DIR", help="its folder")
     parser.add_argument("--nodes", type=int, default=11, metavar="N", help="how many nodes")
@@ -24,8 +29,12 @@ def main() -> int:
     except KomeError as error:
         print(f"kome-tui lab: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:  # before run_headless took over the signals: nothing was made
-        return 130
+
+
+def _leave_at_once(*_: object) -> None:
+    """Until run_headless takes the signals over, nothing was made that would have to be undone."""
+    os.write(2, b"interrupted\n")
+    os._exit(130)
 
 
 if __name__ == "__main__":

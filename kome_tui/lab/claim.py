@@ -32,7 +32,7 @@ class Claim:
         self.folder = _usable(directory)
         self._groups: set[int] = set()
         self._made: list[Path] = []
-        self._reaper = _start_reaper()
+        self._reaper = _start_reaper(self.folder)
         try:
             self._take()
         except OSError as error:
@@ -52,7 +52,7 @@ class Claim:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        cleanup.forget(record_path(), self.folder)
+        cleanup.forget(record_path(self.folder), self.folder)
         cleanup.clean_up(self.folder, self._groups, self._made)
         self._dismiss_reaper()
         os.close(self._lock)
@@ -124,10 +124,10 @@ class Claim:
         self._reaper.wait()
 
 
-def _start_reaper() -> "subprocess.Popen[bytes]":
+def _start_reaper(folder: Path) -> "subprocess.Popen[bytes]":
     program = Path(__file__).with_name("reaper.py")
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", str(program), str(os.getpid()), str(record_path())],
+        [sys.executable, "-I", "-S", str(program), str(os.getpid()), str(record_path(folder))],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C and a closed terminal are not for it

@@ -95,10 +95,11 @@ def marked(folder: Path) -> dict[str, object]:
 
 
 def forget(record: Path, folder: Path) -> None:
-    """Remove the note of the last lab started, if it is this one."""
+    """Remove the note that this lab was started, and the folders of such notes once empty."""
     with contextlib.suppress(OSError, ValueError):
         if json.loads(record.read_text())["directory"] == str(folder):
             record.unlink()
+    remove_folders(record.parents[:2])
 
 
 def end_processes(folder: Path, groups: frozenset[int]) -> None:

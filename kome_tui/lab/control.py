@@ -3,6 +3,7 @@
 DIR/control holds the port and a random token and is readable by its owner only.
 """
 
+import hashlib
 import hmac
 import json
 import os
@@ -46,29 +47,43 @@ def send(directory: Path, verb: str, fault: str | None = None) -> str:
 
 
 def latest_lab() -> Path | None:
-    """The folder of the lab started last, if it still runs."""
-    try:
-        directory = Path(json.loads(record_path().read_text())["directory"])
-        port, _ = _read_control(directory)
-        socket.create_connection(("127.0.0.1", port), 1.0).close()
-    except (OSError, ValueError, KeyError, TypeError, LabError):
-        return None
-    return directory
+    """The folder of the lab that was started last, of those that still run."""
+    noted: list[tuple[int, Path]] = []
+    for note in record_path(Path()).parent.glob("*.json"):
+        try:
+            noted.append((note.stat().st_mtime_ns, Path(json.loads(note.read_text())["directory"])))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # it ended a moment ago, or somebody else's file
+    return next((folder for _, folder in sorted(noted, reverse=True) if _runs(folder)), None)
 
 
-def record_path() -> Path:
-    """Where the lab started last is noted."""
-    return user_state_path("kome") / "lab.json"
+def record_path(directory: Path) -> Path:
+    """Where it is noted that a lab was started in `directory`."""
+    name = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    return user_state_path("kome") / "labs" / f"{name}.json"
 
 
 def record(directory: Path) -> None:
-    """Note this lab as the last one started; a home that cannot be written is no obstacle."""
-    path = record_path()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_private(path, json.dumps({"directory": str(directory)}))
-    except OSError:
+    """Note that this lab was started; a home that cannot be written is no obstacle."""
+    path = record_path(directory)
+    for _ in range(3):  # a lab that ends just now takes the empty folder away
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_private(path, json.dumps({"directory": str(directory)}))
+        except FileNotFoundError:
+            continue
+        except OSError:
+            pass
         return
+
+
+def _runs(directory: Path) -> bool:
+    try:
+        port, _ = _read_control(directory)
+        socket.create_connection(("127.0.0.1", port), 1.0).close()
+    except (OSError, LabError):
+        return False
+    return True
 
 
 async def serve_control(directory: Path, act: Act) -> "Callable[[], Awaitable[None]]":

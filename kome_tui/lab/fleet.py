@@ -15,7 +15,7 @@ from types import TracebackType
 import asyncssh
 
 from kome_tui.errors import LabError
-from kome_tui.fleet.script import node_script
+from kome_tui.fleet.script import script_of
 from kome_tui.lab import models
 from kome_tui.lab.control import record, serve_control
 from kome_tui.lab.faults import FAULTS
@@ -145,7 +145,7 @@ class Lab:
         topology = parse(text.encode(), str(self._folder / "topology.yaml"))
         for name, node in self._nodes.items():
             script = node.root / "kome-node"
-            script.write_text(node_script(topology.layout_of(name), keep=topology.push.keep))
+            script.write_text(script_of(topology, name))
             script.chmod(0o755)
         ssh = self._folder / "ssh"
         fd = os.open(ssh / "id_ed25519", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

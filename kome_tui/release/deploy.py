@@ -4,7 +4,9 @@ import threading
 from collections.abc import Sequence
 
 from kome_tui.fleet.answers import Applied, Staged
-from kome_tui.nginx.render import Release, render_release
+from kome_tui.fleet.script import script_digest
+from kome_tui.nginx.render import Release
+from kome_tui.nginx.rendered import release_of
 from kome_tui.release.engine import ended, run_push
 from kome_tui.release.fleet_api import FleetApi, NodeApi, Report
 from kome_tui.release.outcome import NodeOutcome, PushReport
@@ -26,13 +28,15 @@ def deploy(
     `report` is called from several threads. Setting `stop` takes trials back and leaves the nodes
     of later waves untouched. Raises RenderError before anything is sent.
     """
-    releases = {name: render_release(topology, name) for name in names}
+    releases = {name: release_of(topology, name) for name in names}
     push = Push(topology, fleet, report, stop)
 
     def stage(name: str) -> Trial | NodeOutcome:
         push.say(name, "stage", "staging and testing")
         release = releases[name]
         staged = fleet.node(name).stage(release.id, release.conf.encode())
+        if staged.script_digest not in (None, script_digest(topology, name)):
+            push.say(name, "stage", f"its kome-node is old: kome-tui rebuild {name} renews it")
         return _without_switch(staged, accept_drift) or _trial(release, staged)
 
     return run_push(push, names, stage)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from kome_tui.errors import FleetError, NodeBusy, NodeRefused, NotSetUp
+from kome_tui.errors import KomeError, NodeBusy, NodeRefused, NotSetUp
 from kome_tui.release.outcome import NodeOutcome, Outcome, PushReport, PushResult
 from kome_tui.release.trial import STOPPED, Push, Trial
 from kome_tui.release.waves import waves
@@ -21,13 +21,23 @@ MOST_AT_ONCE = 64
 Prepare = Callable[[str], Trial | NodeOutcome]
 """Asks one node, changes nothing: a Trial to run, or how the node ended already.
 
-May raise FleetError: NodeBusy, NodeRefused and NotSetUp refuse the push, any other skips the node.
+May raise KomeError: NodeBusy, NodeRefused and NotSetUp refuse the push, any other skips the node.
 """
 
 
 def run_push(push: Push, names: Sequence[str], prepare: Prepare) -> PushReport:
     """Prepare all of `names` at once, then switch those that need it in waves."""
     started = time.monotonic()
+    try:
+        outcomes = _outcomes(push, names, prepare)
+    finally:
+        for name in names:
+            push.fleet.node(name).hang_up()
+    ordered = {name: outcomes[name] for name in names}
+    return PushReport(_result(ordered.values()), time.monotonic() - started, ordered)
+
+
+def _outcomes(push: Push, names: Sequence[str], prepare: Prepare) -> dict[str, NodeOutcome]:
     prepared = at_once(names, lambda name: _prepared(push, name, prepare))
     outcomes = {name: seen for name, seen in prepared.items() if isinstance(seen, NodeOutcome)}
     trials = {name: seen for name, seen in prepared.items() if isinstance(seen, Trial)}
@@ -37,8 +47,7 @@ def run_push(push: Push, names: Sequence[str], prepare: Prepare) -> PushReport:
         outcomes |= {name: _untouched(push, trial, why) for name, trial in trials.items()}
     else:
         outcomes |= _run_waves(push, trials)
-    ordered = {name: outcomes[name] for name in names}
-    return PushReport(_result(ordered.values()), time.monotonic() - started, ordered)
+    return outcomes
 
 
 def ended(outcome: Outcome, live: str | None, reason: str | None) -> NodeOutcome:
@@ -63,7 +72,7 @@ def _prepared(push: Push, name: str, prepare: Prepare) -> Trial | NodeOutcome:
         seen = ended("refused", _live(push, name), str(error))
     except NotSetUp as error:
         seen = ended("refused", None, str(error))
-    except FleetError as error:
+    except KomeError as error:  # of the node, or of our own ssh, which then reaches no node
         seen = ended("unreachable", None, str(error))
     if isinstance(seen, Trial):
         push.say(name, "wait", "ready, waits for its wave")
@@ -77,7 +86,7 @@ def _live(push: Push, name: str) -> str | None:
     """What a node that has refused goes on serving; None where it does not say."""
     try:
         return push.fleet.node(name).status().live
-    except FleetError:
+    except KomeError:
         return None
 
 

@@ -8,7 +8,9 @@ Outcome = Literal[
     "committed", "unchanged", "rolled-back", "untouched", "unreachable", "refused", "degraded"
 ]
 PushResult = Literal["ok", "failed", "refused"]
-Step = Literal["connect", "stage", "wait", "switch", "prove", "confirm", "rollback", "done"]
+Step = Literal[
+    "connect", "set-up", "stage", "wait", "switch", "prove", "confirm", "rollback", "done"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from kome_tui.errors import FleetError
 from kome_tui.nginx.diff import unified
 from kome_tui.nginx.meaning import changes
-from kome_tui.nginx.render import Release, render_release
+from kome_tui.nginx.render import Release
+from kome_tui.nginx.rendered import release_of
 from kome_tui.release.engine import at_once
 from kome_tui.release.fleet_api import FleetApi
+from kome_tui.release.outdated import outdated
 from kome_tui.topology.model import Topology
 
 
@@ -27,24 +29,27 @@ class NodePlan:
     reason: str | None
     meaning: tuple[str, ...] = ()
     """The same as what people feel: `streams timeout: 60 s -> 3600 s`."""
+    outdated: str | None = None
+    """What of the node besides its release is old, and what renews it."""
 
 
 def plan(topology: Topology, fleet: FleetApi, names: Sequence[str]) -> dict[str, NodePlan]:
     """Compare what each node serves with what the topology asks for. Raises RenderError."""
-    releases = {name: render_release(topology, name) for name in names}
-    return at_once(names, lambda name: _plan(fleet, releases[name]))
+    releases = {name: release_of(topology, name) for name in names}
+    return at_once(names, lambda name: _plan(topology, fleet, releases[name]))
 
 
-def _plan(fleet: FleetApi, release: Release) -> NodePlan:
+def _plan(topology: Topology, fleet: FleetApi, release: Release) -> NodePlan:
     try:
         client = fleet.node(release.node)
         status = client.status()
+        old = outdated(topology, release.node, status)
         if status.live == release.id and not status.drift:
-            return NodePlan(status.live, release.id, False, False, "", None)
+            return NodePlan(status.live, release.id, False, False, "", None, (), old)
         served = client.live_conf().decode("utf-8", "backslashreplace")
     except FleetError as error:
         return NodePlan(None, release.id, False, None, "", error.what)
     live = status.live or "what it serves now"
     diff = unified(served, release.conf, f"{release.node} {live}", f"{release.node} {release.id}")
     felt = changes(served, release.conf)
-    return NodePlan(status.live, release.id, True, status.drift, diff, None, felt)
+    return NodePlan(status.live, release.id, True, status.drift, diff, None, felt, old)

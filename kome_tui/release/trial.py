@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kome_tui.errors import FleetError, KomeError, NodeBusy, NodeRefused
+from kome_tui.errors import KomeError, NodeBusy, NodeRefused
 from kome_tui.fleet.answers import Applied, Decided
 from kome_tui.release.fleet_api import FleetApi, NodeApi, Report
 from kome_tui.release.outcome import NodeOutcome, Outcome, Progress, Step
@@ -22,6 +22,7 @@ from kome_tui.topology.model import Topology
 MARKER = "/.kome/release"
 ORIGINAL = "original"
 """What a node served before its first push; a node that was never pushed to has no live id."""
+NO_MARKER = "-"
 PROOF_TIMEOUT_S = 3.0
 ASK_AGAIN_S = 0.5
 STOPPED = "stopped by the operator"
@@ -86,7 +87,7 @@ class Push:
             why = applied.reason or "no reason given"
             return _taken_back(trial, applied.live, applied.degraded, why)
         self.say(trial.node, "prove", "proving from outside")
-        wrong = STOPPED if self.stop.is_set() else self._proof(trial, applied.live)
+        wrong = STOPPED if self.stop.is_set() else self._proof(trial, applied)
         try:
             if wrong is not None:
                 self.say(trial.node, "rollback", wrong)
@@ -97,10 +98,10 @@ class Push:
             # It was on trial, so this is no refusal of the push: the node has gone back already.
             return self._ask_how_it_ended(trial, token, str(error))
 
-    def _proof(self, trial: Trial, live: str | None) -> str | None:
+    def _proof(self, trial: Trial, applied: Applied) -> str | None:
         """Why the node does not serve its release as seen from here; None: it does."""
-        target = trial.target or live
-        if target is None or target == ORIGINAL:
+        target = applied.shows or trial.target or applied.live
+        if target in (None, ORIGINAL, NO_MARKER):
             return None  # it has no marker; the node itself compared its answer with the one before
         endpoint = self.topology.http_of(trial.node)
         check = check_http(endpoint, MARKER, direct, PROOF_TIMEOUT_S)
@@ -130,7 +131,7 @@ class Push:
                 return _decided(trial, self.fleet.node(trial.node).cancel(token), why)
             except NodeRefused:
                 return self._as_it_stands(trial, why)
-            except FleetError as error:
+            except KomeError as error:  # not only the node: our own ssh may have stopped to work
                 if time.monotonic() > deadline:
                     lost = f"{why}; it cannot be asked ({error.what}) and goes back by itself"
                     return "unreachable", None, lost
@@ -140,7 +141,7 @@ class Push:
         """The node does not know our token: the switch never began there."""
         try:
             live = self.fleet.node(trial.node).status().live
-        except FleetError as error:
+        except KomeError as error:
             return "unreachable", None, f"{why}; {error.what}"
         return _taken_back(trial, live, False, why)
 
@@ -156,6 +157,6 @@ def _taken_back(trial: Trial, live: str | None, degraded: bool, reason: str) -> 
     as_before = (
         live == trial.previous
         or (trial.previous is None and live == ORIGINAL)
-        or (trial.drifted and live != trial.target)
+        or trial.drifted  # the node kept it under an id of its own, which may be the target's
     )
     return ("rolled-back" if as_before and not degraded else "degraded"), live, reason

@@ -19,7 +19,7 @@ from kome_tui.release.deploy import deploy
 from kome_tui.release.fleet_api import Report
 from kome_tui.release.outcome import Progress, PushReport
 from kome_tui.release.plan import NodePlan, plan
-from kome_tui.release.rollback import rollback
+from kome_tui.release.rollback import rollback, ways_back
 from kome_tui.session.fleet_api import FleetApi
 from kome_tui.session.looks import (
     CHECK_S,
@@ -82,8 +82,12 @@ class Session:
         read_only: bool,
         file: Path | None = None,
         clock: Callable[[], float] = time.time,
+        command: str = "kome-tui",
     ) -> None:
-        """`file`: where the topology was read from, to be read anew when it is edited."""
+        """`file`: where the topology was read from, to be read anew when it is edited.
+
+        `command`: as in ConsoleState.
+        """
         self.state: ConsoleState = first_state(
             topology,
             source,
@@ -91,6 +95,7 @@ class Session:
             is_lab=is_lab,
             read_only=read_only,
             now=clock(),
+            command=command,
         )
         self._file = TopologyWatch(file, topology) if file is not None else None
         self._fleet = fleet
@@ -155,11 +160,21 @@ class Session:
 
         return self._start_push("deploy", nodes, push)
 
-    def rollback(self, nodes: tuple[str, ...], to: str | None = None) -> bool:
+    def rollback(
+        self, nodes: tuple[str, ...], to: str | None = None, accept_drift: bool = False
+    ) -> bool:
         """Start going back to `to`, or to the previous release. False as for deploy."""
 
         def push(report: Report, stop: threading.Event) -> PushReport:
-            return rollback(self.topology, self._fleet, nodes, to=to, report=report, stop=stop)
+            return rollback(
+                self.topology,
+                self._fleet,
+                nodes,
+                to=to,
+                accept_drift=accept_drift,
+                report=report,
+                stop=stop,
+            )
 
         return self._start_push("rollback", nodes, push)
 
@@ -184,6 +199,10 @@ class Session:
         self._put(PlanSeen(self._clock()))
         return found
 
+    def ways_back(self, nodes: tuple[str, ...]) -> Mapping[str, str]:
+        """From where to where a rollback would take each node, in words. Blocks."""
+        return ways_back(self.topology, self._fleet, nodes)
+
     # Threads. Each is a short loop; what it finds goes to the inbox.
 
     def _fold(self) -> None:
@@ -192,6 +211,8 @@ class Session:
                 self._take(event)
             if batch.diagnose:
                 found = diagnose(evidence_of(self.state))
+                if not found.findings and _nothing_asked(self.state):
+                    continue  # at the start: "healthy" would be a guess, "degraded" a false alarm
                 self._take(Diagnosed(Reading(found, self._clock())))
 
     def _take(self, event: Event) -> None:
@@ -321,6 +342,10 @@ class _Batch:
 class _Push:
     thread: threading.Thread
     stop: threading.Event
+
+
+def _nothing_asked(state: ConsoleState) -> bool:
+    return all(node.ssh.taken_at == 0.0 for node in state.nodes.values())
 
 
 def _found_buffering(state: ConsoleState) -> bool:

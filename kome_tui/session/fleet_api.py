@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Protocol, TypeVar
 
 from kome_tui.fleet.answers import LogChunk, NodeFacts
+from kome_tui.fleet.node_admin import Reached
 from kome_tui.release import fleet_api
 from kome_tui.signals.dial import Socket
 from kome_tui.topology.model import Endpoint
@@ -27,10 +28,17 @@ class NodeApi(fleet_api.NodeApi, Protocol):
     def read_log(self, tail_bytes: int) -> bytes: ...
 
 
+class AdminApi(Protocol):
+    """One node: what its script tries for us. Every call may raise FleetError."""
+
+    def reach(self, endpoint: Endpoint, timeout_s: float) -> Reached: ...
+
+
 class FleetApi(Protocol):
     """All nodes, each over one warm connection."""
 
     def node(self, name: str) -> NodeApi: ...
+    def admin(self, name: str) -> AdminApi: ...
     def open_tcp(self, name: str, endpoint: Endpoint, timeout_s: float) -> Socket: ...
     def connect(self, name: str) -> None: ...
     def close(self) -> None: ...

@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from kome_tui.errors import FleetError, ForwardFailed, ForwardForbidden
 from kome_tui.reading import Missing, Reading
 from kome_tui.session.fleet_api import FleetApi
 from kome_tui.session.threads import spawn
 from kome_tui.signals.checks import check_http, check_upstream
-from kome_tui.signals.dial import Dial, Socket, direct
+from kome_tui.signals.dial import Dial, OnlyReached, Socket, direct
 from kome_tui.signals.readings import Check
 from kome_tui.state import Event, HealthSeen, ServiceSeen, UpstreamSeen
 from kome_tui.topology.model import Endpoint, Topology, UpstreamName
@@ -48,9 +49,27 @@ def frontend_looks(topology: Topology, fleet: FleetApi) -> tuple[Look, ...]:
     name = topology.frontend
 
     def dial(endpoint: Endpoint, timeout_s: float) -> Socket:
-        return fleet.open_tcp(name, endpoint, timeout_s)
+        return dial_from(fleet, name, endpoint, timeout_s)
 
     return tuple(_upstream(topology, upstream, name, dial) for upstream in UpstreamName)
+
+
+def dial_from(fleet: FleetApi, name: str, endpoint: Endpoint, timeout_s: float) -> Socket:
+    """Connect from a node; where its sshd forbids that, let the node itself try.
+
+    Raises what Dial says, and OnlyReached where the node could connect by itself. Where neither
+    works it is ForwardForbidden: the vantage point cannot look, which says nothing of the service.
+    """
+    try:
+        return fleet.open_tcp(name, endpoint, timeout_s)
+    except ForwardForbidden as forbidden:
+        try:
+            reached = fleet.admin(name).reach(endpoint, timeout_s)
+        except FleetError:
+            raise forbidden from None
+    if reached.result == "ok":
+        raise OnlyReached(endpoint, reached.ms)
+    raise ForwardFailed(name, str(endpoint), reached.result.replace("-", " "))
 
 
 def no_frontend_looks(topology: Topology, why: str, at: float) -> tuple[Event, ...]:

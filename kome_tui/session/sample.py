@@ -48,14 +48,16 @@ def sample_once(
     *,
     deadline_s: float = 4.0,
     probe_tokens: int | None,
+    command: str = "kome-tui",
 ) -> ConsoleState:
     """Ask everything once. Returns after `deadline_s` seconds at most, and raises no KomeError.
 
-    `probe_tokens`: length of a stream probe made meanwhile, None for none.
+    `probe_tokens`: length of a stream probe made meanwhile, None for none. `command`: as in
+    ConsoleState.
     """
     sample = _Sample(topology, fleet, deadline_s)
     sample.start(probe_tokens)
-    state = first_state(topology, source, wanted_ids(topology), now=time.time())
+    state = first_state(topology, source, wanted_ids(topology), now=time.time(), command=command)
     for event in sample.events():
         state = apply(state, event)
     for event in unanswered(state, deadline_s, min(SSH_S, deadline_s), time.time()):

@@ -41,13 +41,11 @@ def _node(node: NodeState) -> dict[str, object]:
     fields = _Fields()
     facts = node.facts.or_none()
     no_facts = node.facts.why_missing or "the node could not tell"
-    ssh = node.ssh.or_none()
+    ssh = _ssh(node)
     answer: dict[str, object] = {
         "role": node.role.value,
         "address": node.address,
-        "ssh": fields.number(
-            "ssh", "ok" if ssh == "not-set-up" else ssh, node.ssh.why_missing or "not asked"
-        ),
+        "ssh": ssh,
         "nginx": _nginx(node),
         "release": {
             "wanted": fields.number("release.wanted", node.wanted, "it does not render"),
@@ -66,9 +64,19 @@ def _node(node: NodeState) -> dict[str, object]:
             "disk_free_bytes", facts.disk_free_bytes if facts else None, no_facts
         ),
     }
-    if ssh not in ("ok", None):
-        fields.missing.setdefault("ssh", node.ssh_reason or ssh or "")
+    if node.ssh.or_none() != "ok":
+        fields.missing["ssh"] = (
+            node.ssh_reason or node.ssh.why_missing or node.ssh.or_none() or "not asked"
+        )
     return answer | {"missing": fields.missing}
+
+
+def _ssh(node: NodeState) -> str:
+    """A word of the contract, which has none for "our own ssh does not work": why is in missing."""
+    ssh = node.ssh.or_none()
+    if ssh == "not-set-up":
+        return "ok"
+    return "unreachable" if ssh is None else ssh
 
 
 def _nginx(node: NodeState) -> str:

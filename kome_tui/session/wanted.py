@@ -1,7 +1,7 @@
 """The release ids that the topology asks for."""
 
 from kome_tui.errors import RenderError
-from kome_tui.nginx.render import render_release
+from kome_tui.nginx.rendered import release_of
 from kome_tui.topology.model import Topology
 
 
@@ -12,6 +12,6 @@ def wanted_ids(topology: Topology) -> dict[str, str | None]:
 
 def _wanted(topology: Topology, name: str) -> str | None:
     try:
-        return render_release(topology, name).id
+        return release_of(topology, name).id
     except RenderError:
         return None

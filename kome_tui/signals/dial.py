@@ -133,6 +133,14 @@ class Line:
         self._connection.settimeout(left_s)
 
 
+class OnlyReached(KomeError):
+    """The vantage point could connect, in `ms`, but cannot lend us the connection."""
+
+    def __init__(self, endpoint: Endpoint, ms: float) -> None:
+        self.ms = ms
+        super().__init__(f"{endpoint} accepts connections; no more can be asked from here")
+
+
 def opened(dial: Dial, endpoint: Endpoint, timeout_s: float) -> Line:
     """Dial, and put the connection under a deadline that began before dialling.
 
@@ -146,6 +154,8 @@ def opened(dial: Dial, endpoint: Endpoint, timeout_s: float) -> Line:
 
 def failed(error: KomeError | OSError, timeout_s: float) -> Check:
     """The check that ended in `error`: what to call the service, and why."""
+    if isinstance(error, OnlyReached):
+        return Check("up", error.ms, None, None, {"body": "accepts connections"})
     state, reason = _state_and_reason(error, timeout_s)
     return Check(state, None, reason)
 

@@ -45,6 +45,7 @@ def first_state(
     is_lab: bool = False,
     read_only: bool = False,
     now: float = 0.0,
+    command: str = "kome-tui",
 ) -> ConsoleState:
     """The state before anything was measured. `wanted`: release ids by node."""
     nodes = {
@@ -57,6 +58,7 @@ def first_state(
         is_lab=is_lab,
         read_only=read_only,
         now=now,
+        command=command,
         nodes=nodes,
         upstreams={
             upstream: {OPERATOR: not_yet(), topology.frontend: not_yet()}
@@ -92,6 +94,8 @@ def evidence_of(state: ConsoleState) -> Evidence:
         api=state.api,
         way_around=state.way_around,
         probe=state.probe,
+        probe_before=state.probe_before,
+        command=state.command,
     )
 
 
@@ -113,7 +117,7 @@ def _changed(state: ConsoleState, event: Event) -> ConsoleState:
         case ProbeStarted():
             return replace(state, probe_running=True)
         case ProbeSeen():
-            return replace(state, probe=event.probe, probe_running=False)
+            return replace(state, probe=event.probe, probe_before=state.probe, probe_running=False)
         case Diagnosed():
             return replace(state, diagnosis=event.diagnosis)
         case PushStarted():

@@ -69,6 +69,10 @@ class ConsoleState:
     """The topology file was edited since a plan was last read."""
     file_problem: str | None = None
     """Why the topology file, as it is now, was not taken over."""
+    probe_before: Reading[ProbeResult] = field(default_factory=not_yet)
+    """One slow probe proves little; two in a row do."""
+    command: str = "kome-tui"
+    """How this fleet is named on a command line: the program, with -t and --ssh-config."""
     told: Mapping[str, str] = field(default_factory=dict)
     """What the events said last of each subject: they tell changes, not readings."""
 

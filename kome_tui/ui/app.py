@@ -13,21 +13,25 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from textual import events
 from textual.app import App
 from textual.reactive import reactive
 from textual.screen import ModalScreen
 from textual.timer import Timer
+from textual.widgets import Input
 
 from kome_tui.state import ConsoleState, Event, PushEnded, apply
 from kome_tui.text import clean
 from kome_tui.ui.background import in_background
 from kome_tui.ui.browser import open_page
+from kome_tui.ui.fast_typing import FastTyping, is_letter
 from kome_tui.ui.inbox import Inbox
 from kome_tui.ui.ink import plain
 from kome_tui.ui.keys import bindings
+from kome_tui.ui.leaving import Leaving
 from kome_tui.ui.messages import Arrived, MarkWanted
 from kome_tui.ui.palette import KeyCommands
-from kome_tui.ui.present import push, triage, upstreams
+from kome_tui.ui.present import push, triage, upstreams, words
 from kome_tui.ui.push_desk import PushDesk
 from kome_tui.ui.screens.base import KomeScreen
 from kome_tui.ui.screens.events import EventsScreen
@@ -45,9 +49,10 @@ if TYPE_CHECKING:
 
 REDRAW_S = 0.35
 """Between two drawings: about 3 Hz, whatever the rate of events."""
-STOP_DEADLINE_S = 10.0
-"""The session takes its trials back and ends its threads in this time."""
 BROWSER_DEADLINE_S = 10.0
+NOTE_S = 4.0
+READ_S = 15.0
+"""For a note that holds something to copy by hand."""
 
 
 class KomeApp(App[None]):
@@ -72,7 +77,8 @@ class KomeApp(App[None]):
         self._desk = PushDesk(self, session)
         self._redraw: Timer | None = None
         self._drawn_at = 0.0
-        self._leaving = False
+        self._leaving = Leaving(self)
+        self._typing = FastTyping(time.monotonic)
         self.set_reactive(KomeApp.state, session.state)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
@@ -97,6 +103,12 @@ class KomeApp(App[None]):
         self.set_interval(1.0, self._draw_unless_due)
         self.call_after_refresh(self.session.start, self._inbox.put)
 
+    async def on_event(self, event: events.Event) -> None:
+        """Every key comes by here first, once: letters of somebody's words run no command."""
+        is_key = isinstance(event, events.Key) and not event.is_forwarded
+        if not is_key or self._is_meant(event):  # type: ignore[arg-type]
+            await super().on_event(event)
+
     def on_arrived(self) -> None:
         """Fold what has come, and draw it soon."""
         for event in self._inbox.take():
@@ -113,9 +125,9 @@ class KomeApp(App[None]):
         """Open a dialog."""
         self.push_screen(question, answered)
 
-    def note(self, words: str, severity: str = "information") -> None:
+    def note(self, text: str, severity: str = "information", for_s: float = NOTE_S) -> None:
         """Say something in passing."""
-        self.notify(words, severity=severity, markup=False, timeout=4)  # type: ignore[arg-type]
+        self.notify(text, severity=severity, markup=False, timeout=for_s)  # type: ignore[arg-type]
 
     def action_go(self, screen: str) -> None:
         """Open one of the five screens."""
@@ -155,11 +167,11 @@ class KomeApp(App[None]):
         self._draw()
 
     def action_copy(self) -> None:
-        """Copy the current row, finding or verdict."""
+        """Copy the current row, finding or verdict. A terminal does not say whether it did."""
         if isinstance(self.screen, KomeScreen):
             text = "\n".join(clean(one) for one in self.screen.copied().split("\n"))
             self.copy_to_clipboard(text)
-            self.note("Copied.")
+            self.note(f"Sent to the terminal's clipboard:\n{words.excerpt(text)}")
 
     def action_help(self) -> None:
         """List the keys."""
@@ -177,13 +189,7 @@ class KomeApp(App[None]):
 
     async def action_quit(self) -> None:
         """Leave; ask while a push runs."""
-        if self._leaving or isinstance(self.screen, Question):
-            return
-        if self.folded.pushing:
-            asked = push.leave_question()
-            self.ask(Question(asked.title, asked.text, asked.yes, "Stay"), self._leave)
-        else:
-            self._leave(True)
+        self._leaving.wanted()
 
     def _bound(self, make: Callable[[], KomeScreen]) -> KomeScreen:
         return make().data_bind(KomeApp.state, KomeApp.marked, KomeApp.frozen)
@@ -191,8 +197,8 @@ class KomeApp(App[None]):
     def _fold(self, event: Event) -> None:
         self.folded = apply(self.folded, event)
         if isinstance(event, PushEnded):
-            words, severity = push.ended(event.report, event.error)
-            self.note(words, severity)
+            self.note(*push.ended(event.report, event.error))
+            self._leaving.push_ended()
 
     def _draw_unless_due(self) -> None:
         if self._redraw is None:  # else a drawing is on its way; a second one would double the rate
@@ -218,17 +224,14 @@ class KomeApp(App[None]):
             self.note(f"Opened {url} in the browser.")
         else:
             self.copy_to_clipboard(url)
-            self.note(f"No browser here. Open {url} yourself; it is in the clipboard.", "warning")
+            sent = "It was sent to the terminal's clipboard too."
+            self.note(f"No browser here. Open {url} yourself. {sent}", "warning", READ_S)
 
-    def _leave(self, yes: bool | None) -> None:
-        if yes and not self._leaving:
-            self._leaving = True
-            self.run_worker(self._stop_and_exit(), group="leave", exit_on_error=False)
-
-    async def _stop_and_exit(self) -> None:
-        try:
-            await in_background(self.session.stop, STOP_DEADLINE_S)
-        except TimeoutError:
-            self.log.warning("the session did not stop in time")
-        finally:
-            self.exit()
+    def _is_meant(self, event: events.Key) -> bool:
+        is_input = isinstance(self.focused, Input) or isinstance(self.screen, ModalScreen)
+        if not self._typing.counts(event.key, event.character, is_input):
+            self.note(f"Typed too fast to be a command: {event.key} ignored.", "warning")
+            return False
+        if not is_input and event.key != "r":
+            self._desk.went_on(is_letter(event.character))
+        return True

@@ -16,7 +16,9 @@ class KeyCommands(Provider):
         matcher = self.matcher(query)
         for key in self._keys():
             text = f"{key.name} ({key.label})"
-            score = max(matcher.match(text), matcher.match(key.help))
+            # The help only word by word: letters strewn over a sentence would fit any query.
+            in_help = query.strip().casefold() in key.help.casefold()
+            score = max(matcher.match(text), 0.5 if in_help else 0.0)
             if score > 0:
                 yield Hit(score, matcher.highlight(text), self._command(key), help=key.help)
 

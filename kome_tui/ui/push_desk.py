@@ -1,7 +1,8 @@
 """Where the keys `r`, `u` and escape meet a running push.
 
 A push is started once per press: not while one runs, not by a held or pasted key, and after a
-dialog only to the nodes that the dialog named.
+dialog only to the nodes that the dialog named. A press that turns out to be the first letter of a
+word is taken back.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from kome_tui.release.plan import NodePlan
 
 PLAN_DEADLINE_S = 30.0
+WORD_S = 0.25
+"""A letter that follows the push key sooner makes it the beginning of a word."""
 RUNS_ALREADY = "A push is running."
 
 
@@ -52,16 +55,19 @@ class PushDesk:
         self._console = console
         self._session = session
         self._key = HeldKey(clock)
+        self._clock = clock
+        self._begun_at: float | None = None
+        """When the key began the push that runs."""
 
     def redeploy(self, marked: frozenset[str]) -> None:
         """Push to the marked nodes, or to all; ask only where something is unusual."""
-        is_new_press = self._key.is_new_press()
-        if not self._may_change() or not is_new_press:
+        if not self._key.is_new_press() or not self._may_change():
             return
         state = self._console.folded
         nodes = push.chosen(state, marked)
         asked = push.question(state, nodes)
         if asked is None:
+            self._begun_at = self._clock()
             self._started(self._session.deploy(nodes))
             return
         reader = partial(self._diffs, asked.drifted) if asked.drifted else None
@@ -74,8 +80,16 @@ class PushDesk:
             return
         state = self._console.folded
         asked = push.rollback_question(state, push.chosen(state, marked))
-        dialog = Question(asked.title, asked.text, asked.yes)
+        reader = partial(self._ways_back, asked.nodes)
+        dialog = Question(asked.title, asked.text, asked.yes, read_diff=reader)
         self._console.ask(dialog, partial(self._roll_back, asked))
+
+    def went_on(self, with_a_letter: bool) -> None:
+        """Another key came. A letter right after the push key: take that push back."""
+        begun, self._begun_at = self._begun_at, None
+        if with_a_letter and begun is not None and self._clock() - begun < WORD_S:
+            self._session.stop_push()
+            self._console.note("Typed too fast to be a command: the push is taken back.", "warning")
 
     def stop(self) -> bool:
         """Stop the running push. False: none runs."""
@@ -105,11 +119,16 @@ class PushDesk:
 
     def _roll_back(self, asked: push.PushQuestion, yes: bool | None) -> None:
         if yes and self._may_change():
-            self._started(self._session.rollback(asked.nodes))
+            accept = bool(asked.drifted)
+            self._started(self._session.rollback(asked.nodes, accept_drift=accept))
 
     def _started(self, started: bool) -> None:
         if not started:
             self._console.note(RUNS_ALREADY)
+
+    async def _ways_back(self, nodes: tuple[str, ...]) -> tuple[Line, ...]:
+        ways = await in_background(lambda: self._session.ways_back(nodes), PLAN_DEADLINE_S)
+        return push.ways_back(ways)
 
     async def _diffs(self, nodes: tuple[str, ...]) -> tuple[Line, ...]:
         plans = await self.plan(nodes)

@@ -1,7 +1,7 @@
 """What the console asks of a session. Tests stand in a fake for it.
 
-Every call but plan returns at once and is safe from the UI's loop; plan blocks until the nodes have
-answered, and runs in a thread of its own.
+Every call but plan and ways_back returns at once and is safe from the UI's loop; these two block
+until the nodes have answered, and run in a thread of their own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ class SessionApi(Protocol):
     def deploy(self, nodes: tuple[str, ...], accept_drift: bool = False) -> bool:
         """Start a push. False: one runs already, or this session is read-only."""
 
-    def rollback(self, nodes: tuple[str, ...], to: str | None = None) -> bool:
+    def rollback(
+        self, nodes: tuple[str, ...], to: str | None = None, accept_drift: bool = False
+    ) -> bool:
         """Start going back to `to`, or to the previous release. False as for deploy."""
 
     def stop_push(self) -> None:
@@ -44,3 +46,6 @@ class SessionApi(Protocol):
 
     def plan(self, nodes: tuple[str, ...]) -> Mapping[str, NodePlan]:
         """What a push would change. Blocks; raises KomeError."""
+
+    def ways_back(self, nodes: tuple[str, ...]) -> Mapping[str, str]:
+        """From where to where a rollback would take each node, in words. Blocks."""

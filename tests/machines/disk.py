@@ -17,7 +17,15 @@ mkdir -p "$1"
 truncate -s "$2M" "$1.ext4"
 mkfs.ext4 -q -F -N "$3" -m 0 -E lazy_itable_init=1,lazy_journal_init=1 "$1.ext4"
 """
-_MOUNT_EXT4 = 'mount -o loop,commit=1,errors=remount-ro "$1.ext4" "$1"'
+# A loop device that somebody looks at in that moment is given back late; until then it is busy.
+_MOUNT_EXT4 = """
+tries=0
+until mount -o "loop,$2" "$1.ext4" "$1"; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 100 ] || exit 1
+    sleep 0.1
+done
+"""
 _MOUNT_ROOT = """
 mkdir -p "$1/upper" "$1/work" "$2"
 mount -t overlay -o "lowerdir=$3,upperdir=$1/upper,workdir=$1/work" disk "$2"
@@ -75,7 +83,7 @@ class Disk:
         if self._mounted:
             return
         if self.spec.kind == "ext4":
-            self._world.sh(_MOUNT_EXT4, self._written)
+            self._world.sh(_MOUNT_EXT4, self._written, "commit=1,errors=remount-ro")
         lower = ":".join(map(str, [*reversed(self._layers), self._image]))
         self._world.sh(_MOUNT_ROOT, self._written, self.root, lower)
         self._mounted = True
@@ -92,7 +100,7 @@ class Disk:
         """Make what it is now the state that `reset` goes back to. No machine may run on it."""
         self.unmount()
         if self.spec.kind == "ext4":
-            self._world.sh('mount -o loop,ro "$1.ext4" "$1"', self._written)
+            self._world.sh(_MOUNT_EXT4, self._written, "ro")
         self._layers.append(self._written / "upper")
         self._new()
 

@@ -1,14 +1,14 @@
 """The fixtures: a LAN per test module. A module that needs other machines makes a Lan itself.
 
-Without root on Linux, or where this computer can't have machines, these tests are skipped; the
-reason is printed once. Starting a LAN takes seconds: lan.reset() between tests, where they need it.
+Without root on Linux, or where this computer can't have machines, these tests are skipped, and the
+reason is printed. Starting a LAN takes seconds: lan.reset() between tests, where they need it.
 """
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.machines.image import Image, Unavailable, machine_image
+from tests.machines.image import Image, Unavailable, check_this_computer, machine_image
 from tests.machines.lan import Lan
 from tests.machines.machine import Machine, MachineSpec
 from tests.machines.node import set_up_node
@@ -18,14 +18,20 @@ _FIRST_LIMIT_S = 1200  # the first test of a computer waits for the images to be
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests on machines the time that starting those takes on a busy computer."""
-    first = True
-    for item in items:
-        if "machines" in getattr(item, "fixturenames", ()):
-            item.add_marker(
-                pytest.mark.timeout(_FIRST_LIMIT_S if first else _LIMIT_S), append=False
-            )
-            first = False
+    """Give tests on machines time, or skip them here: marked so, a file's are one printed line."""
+    on_machines = [item for item in items if "machines" in getattr(item, "fixturenames", ())]
+    if not on_machines:
+        return
+    try:
+        check_this_computer()
+    except Unavailable as reason:
+        for item in on_machines:
+            item.add_marker(pytest.mark.skip(reason=f"no machines: {reason}"))
+        return
+    for item in on_machines:
+        limit_s = _FIRST_LIMIT_S if item is on_machines[0] else _LIMIT_S
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(limit_s))
 
 
 @pytest.fixture(scope="session")

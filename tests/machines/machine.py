@@ -9,6 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.machines.cgroups import Group
+from tests.machines.commands import (
+    Done,
+    finish,
+    in_clean_environment,
+    namespace_depth,
+    own_memory,
+)
 from tests.machines.disk import IN_MEMORY, Disk, DiskSpec
 from tests.machines.image import Image, ImageName
 from tests.machines.world import CommandFailed, World, children, listens
@@ -19,7 +26,6 @@ COMMAND_S = 60.0
 SUDO_PASSWORD = "bootstrap"
 """Of the bootstrap user `debian`, where its sudo asks for one."""
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FILLER = "/var/tmp/filler"
 
 _IDENTITY = """
@@ -44,14 +50,22 @@ done
 sync --file-system "$root/etc"
 """
 
-
-@dataclass(frozen=True)
-class Done:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
+# systemd-nspawn keeps what was mounted where it started, out of sight, as long as the machine runs:
+# the disks of the other machines would then be in use for ever.
+_WITHOUT_OTHER_DISKS = """
+name=$1
+shift
+mounts=$(cat /proc/self/mountinfo)
+while read -r _ _ _ _ at _; do
+    case $at in
+        "/run/root/$name" | "/run/disk/$name"/*) ;;
+        /run/root/* | /run/disk/*) umount "$at" ;;
+    esac
+done <<END
+$mounts
+END
+exec "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -206,14 +220,14 @@ class Machine:
         assert self._init, f"{self.name} is off"
         words = ["sh", "-c", command] if isinstance(command, str) else list(command)
         enter = ["nsenter", "--target", str(self._init), "--all", "--"]
-        return _finish([*enter, *_clean(words)], stdin, check, timeout_s, self.name)
+        return finish([*enter, *in_clean_environment(words)], stdin, check, timeout_s, self.name)
 
     def offline(self, command: str, *, stdin: str | bytes = b"") -> Done:
         """Run a line of sh as root on its disk while it is off, as with the disk taken out."""
         assert not self.is_on, f"{self.name} is on"
         self._disk.mount()
-        words = ["chroot", str(self._disk.root), *_clean(["sh", "-c", command])]
-        return _finish(self._world.inside(words), stdin, True, COMMAND_S, self.name)
+        words = ["chroot", str(self._disk.root), *in_clean_environment(["sh", "-c", command])]
+        return finish(self._world.inside(words), stdin, True, COMMAND_S, self.name)
 
     def read_file(self, path: str) -> str:
         """A file's text, whether the machine is on or off."""
@@ -280,7 +294,7 @@ class Machine:
 
     def memory_bytes(self) -> int:
         """The memory its processes share with nobody, together."""
-        return sum(_own_memory(process) for process in self.processes())
+        return sum(own_memory(process) for process in self.processes())
 
     def _identify(self) -> None:
         self._world.sh(
@@ -297,6 +311,7 @@ class Machine:
 
     def _nspawn(self) -> list[str]:
         return [
+            *("unshare", "--mount", "sh", "-eu", "-c", _WITHOUT_OTHER_DISKS, "sh", self.name),
             *("systemd-nspawn", "--quiet", "--directory", str(self._disk.root), "--boot"),
             *(f"--machine={self.name}", "--register=no", "--keep-unit", "--resolv-conf=off"),
             "--capability=CAP_NET_ADMIN",  # to load rules of nftables
@@ -311,7 +326,7 @@ class Machine:
             raise CommandFailed(f"{self.name} ended while starting")
         for nspawn in children(self._process.pid):
             for process in children(nspawn):
-                if _depth(process) == 3:
+                if namespace_depth(process) == 3:
                     return process
         return 0
 
@@ -328,41 +343,3 @@ class Machine:
         self._process = None
         self._init = 0
         self._disk.unmount()
-
-
-def _depth(process: int) -> int:
-    """In how many process namespaces a first process stands, ours included; 0 for others."""
-    try:
-        status = Path(f"/proc/{process}/status").read_text()
-    except OSError:
-        return 0
-    ids = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[1:]
-    return len(ids) if ids[-1] == "1" else 0
-
-
-def _own_memory(process: int) -> int:
-    try:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
-
-
-def _clean(words: list[str]) -> list[str]:
-    return ["env", "-i", f"PATH={_PATH}", "HOME=/root", "LC_ALL=C", *words]
-
-
-def _finish(
-    command: list[str], stdin: str | bytes, check: bool, timeout_s: float, name: str
-) -> Done:
-    done = subprocess.run(
-        command,
-        input=stdin.encode() if isinstance(stdin, str) else stdin,
-        capture_output=True,
-        timeout=timeout_s,
-        check=False,
-    )
-    out, err = (said.decode(errors="replace") for said in (done.stdout, done.stderr))
-    if check and done.returncode != 0:
-        raise CommandFailed(f"{name}: exit {done.returncode} of {command}\n{out}{err}")
-    return Done(done.returncode, out, err)

@@ -57,7 +57,9 @@ say() { printf '%s\n' "$*"; }
 
 end_ok() {
     printf 'end ok\n'
-    exit 0
+    [ "${a_more:-}" = yes ] || exit 0 # else the next request comes on the same input
+    [ "${goes_on:-no}" = no ] || return 0
+    exec "$SH" "$SELF" more 7>&- 8>&- 9>&-
 }
 
 end() { # CODE TEXT...
@@ -95,9 +97,13 @@ is_word() { # a token or a name
 }
 
 read_header() {
-    a_id='' a_token='' a_trial='' a_by='' a_to='' a_size='' a_sha256='' a_interval=''
+    a_more='' a_id='' a_token='' a_trial='' a_by='' a_to='' a_size='' a_sha256='' a_interval=''
     a_inode='' a_offset='' a_bytes='' a_at='' a_how='' a_address='' a_port='' a_timeout=''
-    IFS= read -r header || end usage 'no header line'
+    a_user='' a_script='' a_name=''
+    if ! IFS= read -r header; then
+        [ "${1:-}" != more ] || exit 0 # there is none
+        end usage 'no header line'
+    fi
     [ "${#header}" -le 2000 ] || end usage 'the header is too long'
     case $header in *[!A-Za-z0-9._:/=\ -]*) end usage 'the header has characters that are not allowed' ;; esac
     set -f
@@ -125,10 +131,14 @@ read_header() {
             inode=*) { [ "$value" = - ] || is_number "$value" 18; } && a_inode=$value ;;
             sha256=*) case $value in *[!0-9a-f]*) false ;; *) [ "${#value}" -eq 64 ] && a_sha256=$value ;; esac ;;
             at=boot) a_at=boot ;;
+            more=yes) a_more=yes ;;
             how=start | how=restart) a_how=$value ;;
             address=*) is_word "$value" && a_address=$value ;;
             port=*) is_number "$value" 5 && a_port=$value ;;
             timeout=*) is_seconds "$value" && a_timeout=$value ;;
+            user=*) is_word "$value" && a_user=$value ;;
+            script=/*) is_word "$value" && a_script=$value ;;
+            name=*) is_word "$value" && a_name=$value ;;
             *) end usage "unknown key ${pair%%=*}" ;;
         esac || end usage "bad value of ${pair%%=*}"
     done

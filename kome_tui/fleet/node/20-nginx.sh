@@ -38,7 +38,7 @@ children() { # PID -> $kids
 
 # Workers that accept connections in $workers, those that only finish their streams in $leaving.
 workers() {
-    workers='' leaving=''
+    workers='' leaving='' kids=''
     [ -n "$master" ] || return 0
     children "$master"
     for kid in $kids; do
@@ -188,7 +188,7 @@ reload() {
     workers
     old_workers=" $workers "
     old_master=$master
-    hastened=no
+    old_kids=" ${kids:-} "
     if [ -n "$master" ]; then
         kill -HUP "$master" || failed='nginx cannot be signalled'
     else
@@ -200,21 +200,30 @@ reload() {
 # up to 0.1 s after the signal, so they must be gone first.
 served() { # ID EXPECTED; says why not in $why
     answered=no
+    why='the old workers still accept connections'
+    old_ones_accept && return 1
     master || { why='nginx is not running' && return 1; }
     workers
-    fresh='' stale=''
     for worker in $workers; do
-        case $old_workers in *" $worker "*) stale="$stale $worker" ;; *) fresh=yes ;; esac
+        case $old_workers in *" $worker "*) return 1 ;; esac
     done
-    if [ -n "$stale" ]; then
-        why='the old workers still accept connections'
-        [ -z "$fresh" ] || hasten
-        return 1
-    fi
     [ -n "$workers" ] || { why='nginx has no worker' && return 1; }
     answers "$1" "$2" && return 0
     [ -z "$http_line" ] || answered=yes
     return 1
+}
+
+# For the time of waiting, by as few titles as will do: the kernel gives them a byte at a time.
+old_ones_accept() {
+    [ -n "$old_master" ] || return 1
+    children "$old_master"
+    stale=
+    for worker in $old_workers; do
+        case " $kids " in *" $worker "*) title "$worker" || continue ;; *) continue ;; esac
+        case $title in "nginx: worker process is shutting"*) ;; *) stale="$stale $worker" ;; esac
+    done
+    [ -n "$stale" ] || return 1
+    hasten
 }
 
 # Once the new workers are there, nginx waits 0.1 s before it tells the old ones to quit. Telling them
@@ -222,10 +231,16 @@ served() { # ID EXPECTED; says why not in $why
 # waits in the socket that they share with the new ones, and the master, which does not start a worker
 # again that it was about to end, goes on as soon as one is gone.
 hasten() {
-    [ "$hastened" = no ] || return 0
-    hastened=yes
-    # shellcheck disable=SC2086 # pids
-    kill -QUIT $stale 2>/dev/null
+    for kid in $kids; do
+        case $old_kids in *" $kid "*) continue ;; esac
+        title "$kid" || continue
+        case $title in "nginx: worker process is shutting"*) continue ;; "nginx: worker"*) ;; *) continue ;; esac
+        old_kids=" $kids " # once is enough
+        # shellcheck disable=SC2086 # pids
+        kill -QUIT $stale 2>/dev/null
+        return 0
+    done
+    return 0
 }
 
 prove() { # ID EXPECTED judge|patient LIMIT_CS: the reason of a failure in $why
@@ -253,7 +268,7 @@ prove() { # ID EXPECTED judge|patient LIMIT_CS: the reason of a failure in $why
             [ $((now - wrong_since)) -lt "$WRONG_CS" ] || break
         fi
         tries=$((tries + 1))
-        if [ "$tries" -lt 10 ]; then blink; elif [ "$tries" -lt 30 ]; then nap 2; else nap 5; fi
+        if [ "$tries" -eq 1 ]; then nap 2; elif [ "$tries" -lt 10 ]; then blink; elif [ "$tries" -lt 30 ]; then nap 2; else nap 5; fi
     done
     ! emerg '' || why="$why; error.log: $emerg"
     return 1

@@ -1,8 +1,9 @@
 # ---------------------------------------------------------------- the transaction on the disk
 #
-# STATE/journal is the transaction: it arrives whole by one rename and leaves whole by one. In it:
-# txn (what was begun), back (the link that a rollback only has to rename), last.* (ready-made outcomes,
-# for a full disk) and decision, a link that can be made once: confirmed or rolled-back.
+# STATE/journal is the transaction: it counts from the moment that txn is in it, whole and last of all, and
+# leaves by one rename. In it: txn (what was begun), previous (the link to what served before, which a rollback
+# or a confirmation only has to rename), last and taken-back (ready-made outcomes, for a full disk) and
+# decision, a link that can be made once: confirmed or rolled-back.
 
 read_txn() { # FILE -> $j_*
     j_token='' j_id='' j_previous='' j_by='' j_since='' j_before='' j_ran='' j_trial=''
@@ -26,24 +27,22 @@ read_journal() { [ -d "$STATE/journal" ] && read_txn "$STATE/journal/txn"; }
 
 # What a half-made, half-removed or unreadable journal leaves is no transaction: nothing was changed yet.
 sweep_journal() {
-    [ ! -d "$STATE/.journal.new" ] || rm -rf "$STATE/.journal.new"
     [ ! -d "$STATE/.journal.done" ] || rm -rf "$STATE/.journal.done"
     [ ! -d "$STATE/journal" ] || read_journal || rm -rf "$STATE/journal"
 }
 
-# Everything is on the disk before it is in place, the folder of the release too: stage leaves that to us.
+# All of it is on the disk before anything is switched, the folder of the release too: stage leaves that to
+# us. Until then nothing was changed, and a half-made or lost journal is none.
 write_journal() { # ID
-    new=$STATE/.journal.new
+    new=$STATE/journal
     boot_id
     now
-    mkdir "$new" &&
+    mkdir "$new" && ln -s "releases/$live" "$new/previous" &&
+        printf '%s\n' "$a_token confirmed $1 $since $a_by -" >"$new/last" &&
+        printf '%s\n' "$a_token rolled-back $1 $since $a_by taken back" >"$new/taken-back" &&
         printf '%s\n' "id=$1" "previous=$live" "token=$a_token" "by=$a_by" "since=$since" \
             "trial=$a_trial" "boot=$boot" "uptime_cs=$now" "ran=$ran" "before=$before" >"$new/txn" &&
-        printf '%s\n' "$a_token confirmed $1 $since $a_by -" >"$new/last.confirmed" &&
-        printf '%s\n' "$a_token rolled-back $1 $since $a_by taken back" >"$new/last.rolled-back" &&
-        ln -s "releases/$live" "$new/back" &&
-        durable "$new/txn" "$new/last.confirmed" "$new/last.rolled-back" "$new" "$STATE/releases" &&
-        replace "$new" "$STATE/journal" && durable "$STATE"
+        durable "$new/last" "$new/taken-back" "$new/txn" "$new" "$STATE/releases" "$STATE"
 }
 
 clear_journal() {
@@ -56,12 +55,12 @@ clear_journal() {
 write_last() { # OUTCOME REASON...
     outcome=$1
     shift
-    if [ "$outcome" = confirmed ]; then # it lies ready, and on the disk, since the journal was written
-        replace "$STATE/journal/last.confirmed" "$STATE/last" && return 0
-    fi
     { printf '%s\n' "$j_token $outcome $j_id $j_since $j_by $*" >"$STATE/last.new"; } 2>/dev/null &&
         durable "$STATE/last.new" && replace "$STATE/last.new" "$STATE/last" && return 0
-    [ "$outcome" = degraded ] || replace "$STATE/journal/last.$outcome" "$STATE/last"
+    case $outcome in
+        confirmed) replace "$STATE/journal/last" "$STATE/last" ;;
+        rolled-back) replace "$STATE/journal/taken-back" "$STATE/last" ;;
+    esac
 }
 
 read_last() {
@@ -86,15 +85,18 @@ read_phase() { # TOKEN -> $p_state $p_text
 forward() {
     live_id
     [ "$live" = "$j_id" ] || link_to "releases/$j_id" "$STATE/current"
-    # The link that would have taken it back is the one to the previous release, ready-made.
-    [ "$j_previous" = "$j_id" ] || replace "$STATE/journal/back" "$STATE/previous" ||
-        link_to "releases/$j_previous" "$STATE/previous"
     fp forward
-    write_last confirmed -
+    set -- "$STATE/journal/previous" "$STATE/journal/last"
+    [ "$j_previous" != "$j_id" ] || shift
+    # Ready-made, and on the disk, since the journal was written; done before where they are not there.
+    if ! mv -f "$@" "$STATE/" 2>/dev/null; then
+        [ "$j_previous" = "$j_id" ] || link_to "releases/$j_previous" "$STATE/previous"
+        write_last confirmed -
+    fi
     durable "$STATE"
+    prune
     clear_journal
     phase confirmed
-    prune
 }
 
 # Take a release back. Repeating it is harmless; nothing in it needs room on the disk.
@@ -134,7 +136,7 @@ back() { # REASON
 restore_link() {
     live_id
     if [ "$live" != "$j_previous" ]; then
-        replace "$STATE/journal/back" "$STATE/current" || link_to "releases/$j_previous" "$STATE/current" || return 1
+        replace "$STATE/journal/previous" "$STATE/current" || link_to "releases/$j_previous" "$STATE/current" || return 1
         live_id
         [ "$live" = "$j_previous" ] || return 1
     fi
@@ -183,16 +185,25 @@ open_lock() {
     exec 9>>"$RUN/lock"
 }
 
-# A guard that ends, or a status, may hold it for a moment; a push holds it for its whole trial.
+# A guard that ends, or a status, may hold it for a moment, and whoever finishes what was decided; a push
+# holds it for its whole trial.
 lock() {
     open_lock
     tries=0
     until flock -n 9; do
-        ! read_journal || end busy "$j_by since $j_since"
+        [ "$tries" -lt 50 ] && [ -L "$STATE/journal/decision" ] || ! read_journal || end busy "$j_by since $j_since"
         tries=$((tries + 1))
         [ "$tries" -lt 50 ] || end busy 'another command is at work on this node'
         nap 2
     done
+}
+
+# What was decided is done within a moment: a verb that tells how the node stands waits for that.
+finished() {
+    [ -L "$STATE/journal/decision" ] && [ -w "$RUN/lock" ] || return 0
+    open_lock
+    flock -w 2 9
+    exec 9>&-
 }
 
 lock_is_free() { (open_lock && flock -n 9) >/dev/null 2>&1; }

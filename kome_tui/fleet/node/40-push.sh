@@ -11,6 +11,8 @@ stage() {
     [ "$a_port" -le 65535 ] || end usage 'bad value of port'
     [ "$a_size" -le "$MAX_SIZE" ] || end refused "a configuration of $a_size bytes is too large"
     folders || end failed "cannot write in $STATE and $RUN"
+    sums=
+    finished
     live_id
     if serves_it_already; then
         a_more='' # what is left of the input is no request
@@ -177,7 +179,10 @@ begin() { # ID, or - for the previous one
     as_before
     guard_is_there
     fp guarded
-    write_journal "$id" || end refused "the journal cannot be written in $STATE"
+    if ! write_journal "$id"; then
+        rm -rf "$STATE/journal/txn" "$STATE/journal" # in this order
+        end refused "the journal cannot be written in $STATE"
+    fi
     fp journaled
     exec 7>>"$RUN/proof"
     flock -n 7
@@ -262,10 +267,18 @@ wait_for_proof() {
     say "live $live"
     say "trial $trial"
     say "reason $text"
+    [ "$p_state" != proved ] || marked "$live" || say "shows $(shown)"
     case $p_state in
         proved | confirmed) end_ok ;;
         *) end "$p_state" "$text" ;;
     esac
+}
+
+# What a release without a marker of its own answers in its place: the id it was made of, or -. The console
+# expects the same from outside.
+shown() {
+    http_get "$MARKER" "$live"
+    if [ "$http_status" = 200 ] && is_id "$http_body"; then printf '%s\n' "$http_body"; else echo -; fi
 }
 
 # Runner and guard both gone: nobody else will finish it.

@@ -76,11 +76,6 @@ guard() { # TOKEN
     exit 0
 }
 
-case ${1:-} in # they need nothing of what follows, and not to read it saves a node its time
-    runner) runner ;;
-    guard) guard "$2" ;;
-esac
-
 # ---------------------------------------------------------------- a push: the decision
 
 # Made in the journal's own folder, entered before it is read: whatever happens to its name, the link can
@@ -96,14 +91,25 @@ decide() { # confirmed|rolled-back
             [ "$1" = rolled-back ] || may_confirm
             fp deciding
             ln -s "$1" decision 2>/dev/null
+            ours=$?
             [ -L decision ] || [ ! -d "$STATE/journal" ] || undecided "$1"
             durable . || end failed 'the decision cannot be written'
             fp decided
             wake
+            # Ours and on the disk: nothing can take it back any more, and the runner does the rest, or the
+            # guard, or the next contact.
+            if [ "$1" = confirmed ] && [ "$ours" -eq 0 ]; then
+                exec 9>&-
+                live_id
+                l_outcome=confirmed l_reason=-
+                say_outcome
+                return
+            fi
             until_settled
         fi
     fi
     cd /
+    exec 9>&-
     say_decision
 }
 

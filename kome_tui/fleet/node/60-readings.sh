@@ -16,12 +16,12 @@ how_nginx_is() {
 }
 
 status() {
+    finished
     live_id
     drift
     how_nginx_is
     linked_id "$STATE/previous"
     free_kb
-    free_inodes
     version=$("$NGINX" -v 2>&1)
     version=${version##*nginx/}
     say "live $live"
@@ -33,6 +33,7 @@ status() {
     say "last $(last_text)"
     say "version ${version%% *}"
     say "script $SCRIPT_VERSION"
+    say "host $(host_version)"
     say "kept $(kept_ids)"
     say "disk_free $(bytes_of_kb "$free")"
     say "inodes_free $inodes"

@@ -2,24 +2,33 @@
 
 main() {
     case ${1:-} in
-        runner) runner ;;
-        guard) guard "$2" ;;
-        '') ;;
+        hostrunner) host_runner ;;
+        hostguard) host_guard "$2" ;;
+        '' | more) ;;
         *) end usage 'it takes no arguments: verb and data come on standard input' ;;
     esac
-    read_header
+    case $verb in stage | status) host_left_over ;; esac
     case $verb in
         stage) stage ;;
         apply) apply ;;
-        confirm) decide confirmed ;;
-        cancel) decide rolled-back ;;
+        confirm) if host_has "$a_token"; then host_decide confirmed; else decide confirmed; fi ;;
+        cancel) if host_has "$a_token"; then host_decide rolled-back; else decide rolled-back; fi ;;
         rollback) rollback ;;
-        recover) recover ;;
+        recover)
+            host_left_over
+            recover
+            ;;
         status) status ;;
         live) live ;;
         facts) facts ;;
         follow) follow ;;
         readlog) readlog ;;
+        reach) reach ;;
+        restart) restart ;;
+        purge) purge ;;
+        gc) gc ;;
+        host) host ;;
+        upgrade) upgrade ;;
         *) end usage 'unknown verb' ;;
     esac
 }

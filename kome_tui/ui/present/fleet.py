@@ -1,5 +1,7 @@
 """The fleet table: one row of cells per node, and the line that explains the row."""
 
+from collections.abc import Collection
+
 from kome_tui.fleet.answers import NodeFacts
 from kome_tui.reading import Missing, Reading
 from kome_tui.signals.readings import HitCounts, Traffic
@@ -27,6 +29,11 @@ def nodes_matching(state: ConsoleState, wanted: str) -> tuple[str, ...]:
         for name, node in state.nodes.items()
         if all(part in name or part in node.role.value for part in parts)
     )
+
+
+def hidden(state: ConsoleState, marked: Collection[str], wanted: str) -> int:
+    """How many marked nodes do not match."""
+    return len(set(marked) & set(state.nodes) - set(nodes_matching(state, wanted)))
 
 
 def row(node: NodeState, marked: bool, now: float) -> dict[str, Cell]:
@@ -67,14 +74,17 @@ def release_cell(node: NodeState) -> Cell:
     return Cell("behind", "warn", f"it serves {facts.live}; the topology asks for {node.wanted}")
 
 
-def detail(node: NodeState, now: float) -> tuple[Line, ...]:
-    """What the row cannot hold: reasons, readings with their ages, the push so far."""
+def detail(node: NodeState, now: float, seen: tuple[str, ...] = ()) -> tuple[Line, ...]:
+    """What the row cannot hold: reasons, readings with their ages, the push so far.
+
+    `seen`: what is wrong as seen from this node, such as an upstream that it cannot reach.
+    """
     head = (
         Span(node.name, "strong"),
         Span(f"  {node.role.value}, {node.address}", "dim"),
         *_measured(node),
     )
-    return (head, _reasons(node, now))
+    return (head, _reasons(node, now, seen))
 
 
 def _ssh(node: NodeState) -> Cell:
@@ -176,7 +186,7 @@ def _measured(node: NodeState) -> Line:
     return (Span("  " + " · ".join(parts)),) if parts else ()
 
 
-def _reasons(node: NodeState, now: float) -> Line:
+def _reasons(node: NodeState, now: float, seen: tuple[str, ...]) -> Line:
     labels = {"ssh": "ssh", "nginx": "nginx", "release": "release", "hit": "hit rate, 1 min"}
     cells = row(node, False, now)
     told: dict[str, list[str]] = {}
@@ -184,7 +194,7 @@ def _reasons(node: NodeState, now: float) -> Line:
         why = cells[key].why
         if why:
             told.setdefault(why, []).append(label)
-    parts = [f"{', '.join(names)}: {why}" for why, names in told.items()]
+    parts = [*seen, *(f"{', '.join(names)}: {why}" for why, names in told.items())]
     ages = (
         ("facts", words.age_if_old(node.facts, now)),
         ("traffic", words.age_if_old(node.traffic, now)),

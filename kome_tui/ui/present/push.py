@@ -1,18 +1,20 @@
 """A push in words: its label, when it has to ask, its steps and its outcome."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from kome_tui.release.outcome import Outcome, Progress, PushReport, Step
 from kome_tui.state import ConsoleState
+from kome_tui.text import clean
 from kome_tui.topology.grammar import seconds
 from kome_tui.ui.ink import Cell, Line, Span, Tone, line, plain
 from kome_tui.ui.present import words
 
 STEP_WORDS: dict[Step, str] = {
     "connect": "connecting",
+    "set-up": "setting up",
     "stage": "staging",
     "wait": "waiting",
     "switch": "switching",
@@ -51,11 +53,12 @@ def chosen(state: ConsoleState, marked: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in state.nodes if name in marked) or tuple(state.nodes)
 
 
-def push_label(state: ConsoleState, marked: Collection[str], verb: str = "Push") -> str:
-    """`Push 3 nodes`, or `Push all 11 nodes`."""
+def push_label(state: ConsoleState, marked: Collection[str], hidden: int = 0) -> str:
+    """`Push 3 nodes`, or `Push all 11 nodes`; `hidden` of them the filter does not show."""
     nodes = chosen(state, marked)
     everything = len(nodes) == len(state.nodes) and len(nodes) > 1
-    return f"{verb} {'all ' if everything else ''}{words.counted(len(nodes), 'node')}"
+    which = f" ({hidden if hidden < len(nodes) else 'all'} hidden by the filter)" if hidden else ""
+    return f"Push {'all ' if everything else ''}{words.counted(len(nodes), 'node')}{which}"
 
 
 def question(state: ConsoleState, nodes: tuple[str, ...]) -> PushQuestion | None:
@@ -84,15 +87,24 @@ def question(state: ConsoleState, nodes: tuple[str, ...]) -> PushQuestion | None
 
 
 def rollback_question(state: ConsoleState, nodes: tuple[str, ...]) -> PushQuestion:
-    """What going back means. Always asked."""
+    """What going back means. Always asked; the nodes themselves say where each would go."""
     count = words.counted(len(nodes), "node")
     each = "goes" if len(nodes) == 1 else "go"
-    text = (
+    drifted = tuple(name for name in nodes if _drifted(state, name))
+    text: list[Line] = [
         line(Span(words.listed(nodes, at_most=12), "strong")),
-        line(f"{each} back to the release before the one live now."),
+        line(f"{each} to the release served before the last switch, as said below."),
         line(Span("Each is proved and confirmed as in a push.", "dim")),
-    )
-    return PushQuestion(f"Roll back {count}?", text, f"Roll back {count}", nodes, ())
+    ]
+    if drifted:
+        what = "what it serves was changed there by hand, and is replaced."
+        text.append(line(Span(words.listed(drifted), "warn"), f" drifted: {what}"))
+    return PushQuestion(f"Roll back {count}?", tuple(text), f"Roll back {count}", nodes, drifted)
+
+
+def ways_back(ways: Mapping[str, str]) -> tuple[Line, ...]:
+    """Where each node would go, and from where."""
+    return tuple(line(Span(f"{name:<10} ", "strong"), clean(way)) for name, way in ways.items())
 
 
 def leave_question() -> PushQuestion:

@@ -116,10 +116,22 @@ def _row(label: str, stats: StreamStats) -> dict[str, Cell]:
         "p99": _ms(gaps.p99, why),
         "max": _ms(gaps.max, why),
         "tpot": _ms(stats.tpot_ms, why),
-        "stalls": Cell(str(stats.stalls), "warn" if stats.stalls else "dim"),
+        "stalls": _stalls(stats, why),
         "burst": missing(why) if stats.burst is None else Cell(f"{stats.burst:.1f}"),
-        "buffered": Cell("yes", "bad") if stats.buffered else Cell("no", "dim"),
+        "buffered": _buffered(stats, why),
     }
+
+
+def _stalls(stats: StreamStats, why: str) -> Cell:
+    if stats.stalls:
+        return Cell(str(stats.stalls), "warn")
+    return Cell("0", "dim") if stats.ok else missing(why)
+
+
+def _buffered(stats: StreamStats, why: str) -> Cell:
+    if stats.buffered:
+        return Cell("yes", "bad")
+    return Cell("no", "dim") if stats.ok else missing(why)
 
 
 def _ms(value: float | None, why: str) -> Cell:

@@ -34,8 +34,10 @@ def short_verdict(state: ConsoleState) -> Span:
     if isinstance(value, Missing):
         return Span("no diagnosis yet", "dim")
     text: str = value.verdict
-    if value.findings:
+    if value.findings and value.verdict != "healthy":
         text += f": {value.findings[0].code}"
+    elif value.findings:
+        text += f", {words.counted(len(value.findings), 'remark')}"
     return Span(text, VERDICT_TONES[value.verdict])
 
 
@@ -44,7 +46,24 @@ def key(finding: Finding) -> str:
     return f"{finding.code} {finding.subject}"
 
 
-def rows(diagnosis: Diagnosis) -> dict[str, dict[str, Cell]]:
+def matching(diagnosis: Diagnosis | None, wanted: str) -> tuple[Finding, ...]:
+    """The findings that contain every word in what the table says of them."""
+    parts = wanted.lower().split()
+    return tuple(
+        one
+        for one in (diagnosis.findings if diagnosis is not None else ())
+        if all(part in f"{one.severity} {key(one)} {one.title}".lower() for part in parts)
+    )
+
+
+def none(state: ConsoleState, wanted: str) -> tuple[Line, ...]:
+    """Said where no finding is shown."""
+    if wanted:
+        return (line(Span(f"No finding contains “{wanted}”.", "dim")),)
+    return (way_around(state),)
+
+
+def rows(findings: tuple[Finding, ...]) -> dict[str, dict[str, Cell]]:
     """A row for each finding, the root cause first."""
     return {
         key(finding): {
@@ -53,21 +72,23 @@ def rows(diagnosis: Diagnosis) -> dict[str, dict[str, Cell]]:
             "code": Cell(finding.code, "dim"),
             "title": Cell(finding.title),
         }
-        for finding in diagnosis.findings
+        for finding in findings
     }
 
 
 def detail(state: ConsoleState, finding: Finding) -> tuple[Line, ...]:
-    """All of one finding: evidence, guidance, actions, and the way around with its state."""
+    """All of one finding. What to do comes first: a small terminal shows no more without a key."""
     out: list[Line] = [
         line(Span(finding.title, "strong")),
         line(
             Span(finding.severity, SEVERITY_TONES[finding.severity]),
             Span(f"  {finding.subject}  {finding.code}", "dim"),
         ),
-        (),
-        line(Span("Evidence", "accent")),
+        line(Span("What to do", "accent")),
     ]
+    out += [line(f"  {number}. {step}") for number, step in enumerate(finding.guidance, 1)]
+    out += [action_line(action) for action in finding.actions]
+    out += [way_around(state), (), line(Span("Evidence", "accent"))]
     out += [
         line(
             Span(f"  {words.clock(seen.at)}", "dim"),
@@ -79,12 +100,8 @@ def detail(state: ConsoleState, finding: Finding) -> tuple[Line, ...]:
     ]
     if not finding.evidence:
         out.append(line(Span("  none was recorded", "dim")))
-    out += [(), line(Span("What to do", "accent"))]
-    out += [line(f"  {number}. {step}") for number, step in enumerate(finding.guidance, 1)]
-    out += [action_line(action) for action in finding.actions]
     if finding.cause_of:
         out += [(), line(Span("Explains", "accent"), f"  {', '.join(finding.cause_of)}")]
-    out += [(), way_around(state)]
     return tuple(out)
 
 

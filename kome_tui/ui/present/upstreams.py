@@ -44,6 +44,19 @@ def panel(state: ConsoleState, width: int, two_columns: bool) -> tuple[Line, ...
     return (_fitted(head, width), *body, _fitted(services(state, width), width))
 
 
+def troubles_from(state: ConsoleState, node: str) -> tuple[str, ...]:
+    """What is wrong as seen from a node, and how that looks from here."""
+    out = []
+    for name, views in state.upstreams.items():
+        there = views[node].or_none() if node in views else None
+        if there is None or there.state not in ("down", "degraded"):
+            continue
+        here = views[OPERATOR].or_none() if OPERATOR in views else None
+        other = f", {here.state} from your machine" if here is not None else ""
+        out.append(f"{name.value} {there.state} from here{_because(there.reason)}{other}")
+    return tuple(out)
+
+
 def services(state: ConsoleState, width: int) -> Line:
     """The page, the API and the way around, one line; reasons as far as there is room."""
     for reason_length in (60, 30, 16):
@@ -87,11 +100,13 @@ def _entry(state: ConsoleState, name: UpstreamName, short: bool) -> Line:
 
 
 def _short_views(there: Reading[Check] | None, here: Reading[Check] | None) -> Line:
-    for reading in (there, here):
-        if reading is None or isinstance(reading.value, Missing):
-            continue
-        if reading.value.state in ("down", "degraded") and reading.value.reason:
-            return (Span(reading.value.reason, STATE_TONES[reading.value.state]),)
+    looks = [reading.or_none() if reading is not None else None for reading in (there, here)]
+    for look in looks:
+        if look is not None and look.state in ("down", "degraded") and look.reason:
+            # First what would contradict it: "down" alone reads as down for everybody.
+            differs = look is looks[0] and looks[1] is not None and looks[1].state != look.state
+            head = Span(f"here {looks[1].state}; " if differs and looks[1] else "", "warn")
+            return (head, Span(look.reason, STATE_TONES[look.state]))
     return (Span(f"{_latency(there)} / {_latency(here)}", "dim"),)
 
 
@@ -117,6 +132,10 @@ def _check(reading: Reading[Check] | None, now: float, reason_length: int = 400)
     if ago:
         out.append(Span(f" ({ago if reason_length else ago.removesuffix(' ago')})", "warn"))
     return tuple(out)
+
+
+def _because(reason: str | None) -> str:
+    return f": {reason}" if reason else ""
 
 
 def _padded(spans: Line, width: int) -> Line:

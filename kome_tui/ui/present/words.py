@@ -64,6 +64,15 @@ def listed(names: tuple[str, ...], at_most: int = 6) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+def excerpt(text: str, lines: int = 4, width: int = 70) -> str:
+    """The first lines of a text, each cut, and how much is left out."""
+    rows = text.split("\n")
+    shown = [cut(row, width) for row in rows[:lines]]
+    if len(rows) > lines:
+        shown.append(f"… and {counted(len(rows) - lines, 'more line')}")
+    return "\n".join(shown)
+
+
 def cut(text: str, width: int) -> str:
     """At most `width` characters, an ellipsis where something is left out."""
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"

@@ -1,4 +1,4 @@
-"""What the five screens share: the state they are given, the line at the top, the key bar.
+"""What the five screens share: the state they are given, the line at the top, filter, key bar.
 
 Each screen has a `state` of its own that the app binds when it makes the screen; binding inside
 compose would bind to the wrong parent. Screens out of sight are not drawn.
@@ -13,9 +13,11 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from kome_tui.state import ConsoleState
+from kome_tui.ui.messages import FilterChanged
 from kome_tui.ui.present import words
 from kome_tui.ui.present.push import push_label
 from kome_tui.ui.present.triage import short_verdict
+from kome_tui.ui.widgets.filter_box import FilterBox
 from kome_tui.ui.widgets.key_bar import KeyBar
 from kome_tui.ui.widgets.top_line import TopLine
 
@@ -25,15 +27,22 @@ class KomeScreen(Screen[None]):
 
     KEY = ""
     """Its name in the key table."""
+    FILTER = ""
+    """What `/` filters by; empty: there is nothing to filter, and words typed there go nowhere."""
     AUTO_FOCUS = "Grid, LineView"
 
     state: reactive[ConsoleState | None] = reactive(None, init=False)
     marked: reactive[frozenset[str]] = reactive(frozenset[str](), init=False)
     frozen: reactive[bool] = reactive(False, init=False)
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.filter_words = ""
+
     def compose(self) -> ComposeResult:
-        """Top line, the screen's own widgets, key bar."""
+        """Top line, filter, the screen's own widgets, key bar."""
         yield TopLine(self.KEY)
+        yield FilterBox(self.FILTER)
         yield from self.compose_body()
         yield KeyBar(self.KEY)
 
@@ -48,6 +57,23 @@ class KomeScreen(Screen[None]):
     @abstractmethod
     def copied(self) -> str:
         """What `y` copies."""
+
+    def out_of_sight(self, state: ConsoleState) -> int:
+        """How many marked nodes the filter hides; their marks count all the same."""
+        return 0
+
+    def action_filter(self) -> None:
+        """Type words that must be there."""
+        self.query_one(FilterBox).open()
+
+    def on_filter_changed(self, event: FilterChanged) -> None:
+        """Show what matches; give the keys back when the filter has gone."""
+        event.stop()
+        self.filter_words = event.words
+        self.refresh_state()
+        if not event.words and not self.query_one(FilterBox).has_focus:
+            body = (widget for widget in self.query(self.AUTO_FOCUS) if widget.focusable)
+            self.set_focus(next(body, None))
 
     def refresh_state(self) -> None:
         """Draw the state again, if the screen can be seen (a dialog over it lets it through)."""
@@ -83,8 +109,12 @@ class KomeScreen(Screen[None]):
             marks.append("LAB")
         top = self.query_one(TopLine)
         top.show(state.topology.fleet, state.source, tuple(marks), short_verdict(state))
-        names = {
-            "redeploy": "Push: read-only" if state.read_only else push_label(state, self.marked),
-            "freeze": "Go on" if self.frozen else "Freeze",
-        }
-        self.query_one(KeyBar).show(names)
+        self.query_one(KeyBar).show(self._names(state))
+
+    def _names(self, state: ConsoleState) -> dict[str, str]:
+        """What keys would do now; empty: that key does nothing now."""
+        names = {"freeze": "Go on" if self.frozen else "Freeze", "step_back": ""}
+        if state.pushing:
+            return names | {"redeploy": "", "roll_back": "", "step_back": "Stop the push"}
+        label = push_label(state, self.marked, hidden=self.out_of_sight(state))
+        return names | {"redeploy": "Push: read-only" if state.read_only else label}

@@ -8,10 +8,8 @@ from textual.widget import Widget
 from kome_tui.state import ConsoleState
 from kome_tui.ui.ink import Span, joined, line, plain
 from kome_tui.ui.keys import bindings
-from kome_tui.ui.messages import FilterChanged
 from kome_tui.ui.present import events
 from kome_tui.ui.screens.base import KomeScreen
-from kome_tui.ui.widgets.filter_box import FilterBox
 from kome_tui.ui.widgets.line_view import LineView
 from kome_tui.ui.widgets.panel import Panel
 
@@ -21,15 +19,11 @@ class EventsScreen(KomeScreen):
 
     KEY = "events"
     CSS_PATH = "events.tcss"
+    FILTER = "words a line must contain"
     BINDINGS = bindings("events")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._filter = ""
-
     def compose_body(self) -> Iterable[Widget]:
-        """Filter, events, requests."""
-        yield FilterBox("words a line must contain")
+        """Events, requests."""
         with Container(id="split"):
             with Vertical(classes="half"):
                 yield Panel(id="events-title", classes="title")
@@ -41,12 +35,12 @@ class EventsScreen(KomeScreen):
     def show(self, state: ConsoleState) -> None:
         """Bring both logs up to date."""
         self.set_class(self.size.width >= 150, "-wide")
-        log = events.log(state.events, self._filter)
-        requests = events.requests(state, self._filter)
+        log = events.log(state.events, self.filter_words)
+        requests = events.requests(state, self.filter_words)
         self.query_one("#events-title", Panel).show((self._title("Events", len(log)),))
         self.query_one("#requests-title", Panel).show((self._title("Requests", len(requests)),))
-        self.query_one("#log", LineView).show(log or events.nothing(self._filter, "event"))
-        shown = requests or events.nothing(self._filter, "request")
+        self.query_one("#log", LineView).show(log or events.nothing(self.filter_words, "event"))
+        shown = requests or events.nothing(self.filter_words, "request")
         self.query_one("#requests", LineView).show(shown)
 
     def copied(self) -> str:
@@ -56,18 +50,6 @@ class EventsScreen(KomeScreen):
                 return plain(view.last_in_sight)
         return joined(self.query_one("#log", LineView).lines)
 
-    def action_filter(self) -> None:
-        """Type words that a line must contain."""
-        self.query_one(FilterBox).open()
-
-    def on_filter_changed(self, event: FilterChanged) -> None:
-        """Show the lines that match."""
-        event.stop()
-        self._filter = event.words
-        self.refresh_state()
-        if not event.words and not self.query_one(FilterBox).has_focus:
-            self.query_one("#log", LineView).focus()
-
     def _title(self, what: str, count: int) -> tuple[Span, ...]:
-        words = f"  containing “{self._filter}”" if self._filter else ""
+        words = f"  containing “{self.filter_words}”" if self.filter_words else ""
         return line(Span(what, "strong"), Span(f"  {count}{words}", "dim"))

@@ -6,12 +6,11 @@ from textual.containers import Vertical
 from textual.widget import Widget
 
 from kome_tui.state import ConsoleState
-from kome_tui.ui.ink import joined
+from kome_tui.ui.ink import Line, joined
 from kome_tui.ui.keys import bindings
-from kome_tui.ui.messages import FilterChanged, MarkWanted
+from kome_tui.ui.messages import MarkWanted
 from kome_tui.ui.present import fleet, upstreams
 from kome_tui.ui.screens.base import KomeScreen
-from kome_tui.ui.widgets.filter_box import FilterBox
 from kome_tui.ui.widgets.grid import Column, Grid
 from kome_tui.ui.widgets.panel import Panel
 
@@ -27,7 +26,7 @@ COLUMNS = (
     Column("hit", "Hits, 1 min", 12, 4, right=True),
     Column("age", "Age", 6, 10, right=True),
     Column("rps", "Req/s", 5, 6, right=True),
-    Column("5xx", "5xx", 4, 8, right=True),
+    Column("5xx", "5xx, 15 min", 11, 8, right=True),
     Column("conn", "Conn", 5, 9, right=True),
     Column("progress", "Push", 11, 5),
 )
@@ -40,15 +39,11 @@ class FleetScreen(KomeScreen):
 
     KEY = "fleet"
     CSS_PATH = "fleet.tcss"
+    FILTER = "name or role"
     BINDINGS = bindings("fleet")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._filter = ""
-
     def compose_body(self) -> Iterable[Widget]:
-        """Filter, table, detail, upstreams."""
-        yield FilterBox("name or role")
+        """Table, detail, upstreams."""
         yield Grid(COLUMNS, id="nodes")
         with Vertical(id="below"):
             yield Panel(id="detail")
@@ -56,7 +51,7 @@ class FleetScreen(KomeScreen):
 
     def show(self, state: ConsoleState) -> None:
         """Bring the table and the panels up to date."""
-        names = fleet.nodes_matching(state, self._filter)
+        names = fleet.nodes_matching(state, self.filter_words)
         grid = self.query_one("#nodes", Grid)
         grid.show(
             {name: fleet.row(state.nodes[name], name in self.marked, state.now) for name in names}
@@ -74,25 +69,17 @@ class FleetScreen(KomeScreen):
             return ""
         cells = fleet.row(self.state.nodes[node], False, self.state.now)
         told = [f"{column.title}: {cells[column.key].text}" for column in COLUMNS[1:]]
-        return ", ".join(told) + "\n" + joined(fleet.detail(self.state.nodes[node], self.state.now))
+        return ", ".join(told) + "\n" + joined(self._detail(self.state, node))
+
+    def out_of_sight(self, state: ConsoleState) -> int:
+        """Marked nodes that the filter hides."""
+        return fleet.hidden(state, self.marked, self.filter_words)
 
     def action_mark(self) -> None:
         """Mark the node under the cursor, or take its mark away."""
         node = self.query_one("#nodes", Grid).current
         if node is not None:
             self.post_message(MarkWanted(node))
-
-    def action_filter(self) -> None:
-        """Type words that names or roles must contain."""
-        self.query_one(FilterBox).open()
-
-    def on_filter_changed(self, event: FilterChanged) -> None:
-        """Show the nodes that match."""
-        event.stop()
-        self._filter = event.words
-        self.refresh_state()
-        if not event.words and not self.query_one(FilterBox).has_focus:
-            self.query_one("#nodes", Grid).focus()
 
     def on_data_table_row_highlighted(self) -> None:
         """Explain the row the cursor went to."""
@@ -101,5 +88,9 @@ class FleetScreen(KomeScreen):
 
     def _show_detail(self, state: ConsoleState) -> None:
         node = self.query_one("#nodes", Grid).current
-        lines = fleet.detail(state.nodes[node], state.now) if node else ()
-        self.query_one("#detail", Panel).show(lines or fleet.no_match(self._filter))
+        lines = self._detail(state, node) if node else fleet.no_match(self.filter_words)
+        self.query_one("#detail", Panel).show(lines)
+
+    def _detail(self, state: ConsoleState, node: str) -> tuple[Line, ...]:
+        seen = upstreams.troubles_from(state, node)
+        return fleet.detail(state.nodes[node], state.now, seen)

@@ -46,7 +46,7 @@ class Question(ModalScreen[bool]):
         self._read_diff = read_diff
 
     def compose(self) -> ComposeResult:
-        """Title, text, the diff if there is one, buttons."""
+        """Title, text, what the nodes are asked for (a diff, the ways back), buttons."""
         with Vertical(id="question", classes="-diff" if self._read_diff else None):
             yield Panel(id="title")
             yield Panel(id="text")
@@ -58,7 +58,7 @@ class Question(ModalScreen[bool]):
                     yield Button(Content(self._yes), id="yes", variant="warning", compact=True)
 
     def on_mount(self) -> None:
-        """Say it, put the focus on the safe answer, and start reading the diff."""
+        """Say it, put the focus on the safe answer, and start asking the nodes."""
         self.query_one("#title", Panel).show((line(Span(self._title, "strong")),))
         self.query_one("#text", Panel).show(self._text)
         self.query_one("#no", Button).focus()
@@ -75,7 +75,7 @@ class Question(ModalScreen[bool]):
 
     async def _load(self, read_diff: DiffReader) -> None:
         view = self.query_one("#diff", LineView)
-        view.show((line(Span("Reading what was changed…", "dim")),))
+        view.show((line(Span("Asking the nodes…", "dim")),))
         try:
             view.show(await read_diff())
         except TimeoutError:

@@ -14,7 +14,7 @@ from kome_tui.text import clean
 from kome_tui.ui.ink import Line, Span, joined, line, plain
 from kome_tui.ui.keys import bindings
 from kome_tui.ui.messages import MarkWanted
-from kome_tui.ui.present import release
+from kome_tui.ui.present import fleet, release
 from kome_tui.ui.screens.base import KomeScreen
 from kome_tui.ui.widgets.grid import Column, Grid
 from kome_tui.ui.widgets.line_view import LineView
@@ -41,6 +41,7 @@ class ReleaseScreen(KomeScreen):
 
     KEY = "release"
     CSS_PATH = "release.tcss"
+    FILTER = "name or role"
     BINDINGS = bindings("release")
 
     def __init__(self, read_plan: PlanReader) -> None:
@@ -66,8 +67,8 @@ class ReleaseScreen(KomeScreen):
         grid = self.query_one("#nodes", Grid)
         grid.show(
             {
-                name: release.row(state, node, name in self.marked)
-                for name, node in state.nodes.items()
+                name: release.row(state, state.nodes[name], name in self.marked)
+                for name in fleet.nodes_matching(state, self.filter_words)
             }
         )
         self.query_one("#last-push", Panel).show(release.last_push(state))
@@ -80,6 +81,10 @@ class ReleaseScreen(KomeScreen):
         """The diff in sight, and the last push."""
         push = joined(self.query_one("#last-push", Panel).lines)
         return f"{push}\n{joined(self.query_one('#diff', LineView).lines)}"
+
+    def out_of_sight(self, state: ConsoleState) -> int:
+        """Marked nodes that the filter hides."""
+        return fleet.hidden(state, self.marked, self.filter_words)
 
     def action_mark(self) -> None:
         """Mark the node under the cursor, or take its mark away."""
@@ -115,6 +120,7 @@ class ReleaseScreen(KomeScreen):
         node = self.query_one("#nodes", Grid).current
         view = self.query_one("#diff", LineView)
         if node is None:
+            view.show(fleet.no_match(self.filter_words))
             return
         shown = release.diff(node, self._plans.get(node))
         if self._said is not None:

@@ -7,6 +7,7 @@ from textual.widget import Widget
 
 from kome_tui.state import ConsoleState
 from kome_tui.ui.ink import joined
+from kome_tui.ui.keys import bindings
 from kome_tui.ui.present import stream
 from kome_tui.ui.screens.base import KomeScreen
 from kome_tui.ui.widgets.grid import Column, Grid
@@ -33,6 +34,7 @@ class StreamScreen(KomeScreen):
 
     KEY = "stream"
     CSS_PATH = "stream.tcss"
+    BINDINGS = bindings("stream")
 
     def compose_body(self) -> Iterable[Widget]:
         """Verdict, table, then strips and legend."""

@@ -1,4 +1,7 @@
-"""The filter: one line of input that comes with `/` and goes with escape."""
+"""The filter: one line of input that comes with `/` and goes with escape.
+
+Screens without anything to filter have it too: words typed after `/` must never run as commands.
+"""
 
 from textual.binding import Binding
 from textual.widgets import Input
@@ -11,15 +14,18 @@ class FilterBox(Input):
 
     BINDINGS = [Binding("escape", "clear", "Clear filter", show=False)]  # noqa: RUF012 - Textual's own form
 
-    def __init__(self, placeholder: str) -> None:
-        super().__init__(placeholder=placeholder, compact=True, disabled=True)
+    def __init__(self, filters_by: str) -> None:
+        """`filters_by`: what the words are compared with; empty: nothing, and none is kept."""
+        nothing = "Nothing to filter here. Escape or enter goes back."
+        super().__init__(placeholder=filters_by or nothing, compact=True, disabled=True)
+        self._filters = bool(filters_by)
         self.display = False
 
     def open(self) -> None:
         """Show the line and take the keys."""
         self.disabled = False  # out of sight it must not take keys
         self.display = True
-        self.focus()
+        self.screen.set_focus(self)  # now: Widget.focus would let the next key pass by
 
     def action_clear(self) -> None:
         """Show everything again."""
@@ -29,6 +35,9 @@ class FilterBox(Input):
     def on_input_changed(self, event: Input.Changed) -> None:
         """Pass the words on."""
         event.stop()
+        if not self._filters:
+            self.value = ""
+            return
         self.post_message(FilterChanged(self.value))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

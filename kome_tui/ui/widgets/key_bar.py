@@ -19,7 +19,10 @@ class KeyBar(Static):
         self._said: tuple[Mapping[str, str], int] = ({}, 0)
 
     def show(self, names: Mapping[str, str]) -> None:
-        """Show the keys; `names` replaces the name of an action by what it would do now."""
+        """Show the keys; `names` replaces the name of an action by what it would do now.
+
+        An empty name leaves the key out.
+        """
         said = (dict(names), self.size.width)
         if said == self._said or not self.size.width:
             return
@@ -33,8 +36,8 @@ class KeyBar(Static):
         self.update(Content("").join(parts))
 
     def _fitting(self, names: Mapping[str, str]) -> tuple[Key, ...]:
-        """All keys, or as many as have room; the last ones stand for help and leaving."""
-        kept = list(self._keys)
+        """All keys, or as many as have room; the last ones stand for help, back and leaving."""
+        kept = [key for key in self._keys if names.get(key.action, key.name)]
         while len(kept) > 2 and sum(_width(key, names) for key in kept) > self.size.width:
             kept.pop(-3)
         return tuple(kept)

@@ -38,16 +38,21 @@ class TopLine(Static):
         )
         first = _spread(left, (Span(badges, "warn"), Span(" ")), width)
         tabs, tab_words = _tabs(self._screen_name)
-        rest = max(1, width - len(tab_words) - len(verdict.text) - 1)
+        if len(tab_words) + len(verdict.text) + 2 > width:
+            tabs, tab_words = _tabs(self._screen_name, short=True)
+        room = width - len(tab_words) - 2
+        verdict = Span(_head(verdict.text, room), verdict.tone)
+        rest = max(1, room - len(verdict.text) + 1)
         shown = content((Span(" " * rest), verdict, Span(" ")))
         self.words = f"{plain(first)}\n{tab_words}{' ' * rest}{verdict.text}"
         self.update(Content("\n").join([content(first), tabs + shown]))
 
 
-def _tabs(current: str) -> tuple[Content, str]:
+def _tabs(current: str, short: bool = False) -> tuple[Content, str]:
+    """The screens by name; `short`: all but the current one by their key alone."""
     parts: list[Content] = []
     for number, name in enumerate(ALL_SCREENS, 1):
-        label = f" {number} {name.capitalize()} "
+        label = f" {number} " if short and name != current else f" {number} {name.capitalize()} "
         style = Style(reverse=True, bold=True) if name == current else Style()
         click = Style.from_meta({"@click": f"app.go('{name}')"})
         parts.append(Content.styled(label, style + click))
@@ -58,6 +63,10 @@ def _tabs(current: str) -> tuple[Content, str]:
 def _spread(left: Line, right: Line, width: int) -> Line:
     gap = width - len(plain(left)) - len(plain(right))
     return (*left, Span(" " * max(1, gap)), *right)
+
+
+def _head(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…"
 
 
 def _tail(text: str, width: int) -> str:

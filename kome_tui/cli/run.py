@@ -7,22 +7,18 @@ import typer
 from typer.exceptions import TyperException
 
 from kome_tui.cli.app import app
+from kome_tui.cli.interrupt import INTERRUPTED
 from kome_tui.cli.output import say, write_json
 from kome_tui.errors import KomeError
-
-INTERRUPTED = 130
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Entry point of `kome-tui`. Ends the process; no traceback unless KOME_DEBUG=1."""
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 
 def run(argv: list[str]) -> int:
     """Run one command and return its exit code."""
     try:
         result = app(argv, prog_name="kome-tui", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        code = result if isinstance(result, int) else 0
+        # Typer makes this code of a KeyboardInterrupt, and says nothing.
+        return _fail(argv, "interrupted", code) if code == INTERRUPTED else code
     except typer.Exit as ended:
         return ended.exit_code
     except TyperException as error:
