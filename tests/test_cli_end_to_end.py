@@ -204,15 +204,13 @@ def test_probe_of_a_node_and_of_a_url(fleet: Fleet) -> None:
 def test_a_rehearsed_failure_is_found_first_and_gone_after_healing(fleet: Fleet, code: str) -> None:
     fleet.run("lab", "break", code, "--dir", fleet.lab.directory)
     try:
-        started = time.monotonic()
         exit_code, found = fleet.triage()
-        took_s = time.monotonic() - started
     finally:
         healed = fleet.run("lab", "heal", "--dir", fleet.lab.directory)
     assert exit_code == 1
     assert found.codes()[0] == code
     assert found.verdict in ("degraded", "outage")
-    assert took_s <= FOUND_WITHIN_S
+    assert found.seconds <= FOUND_WITHIN_S  # its own; a busy machine's imports come on top
     assert healed.code == 0
     _, after = fleet.triage()
     assert after.codes() == [], after

@@ -10,7 +10,7 @@ from typing import Any
 from kome_tui.nginx.host import host_files
 from tests.builders_topology import topology, topology_values
 from tests.host_programs import checked, file_at, needs, program, put
-from tests.nginx_process import free_port
+from tests.ports import free_port
 from tests.upstreams import Upstream, answer
 from tests.waiting import wait_until
 

@@ -17,7 +17,7 @@ from kome_tui.signals.checks import check_http
 from kome_tui.signals.dial import direct
 from kome_tui.signals.grpc_check import check_grpc
 from kome_tui.topology.model import Endpoint
-from tests.lab_ports import free_port
+from tests.ports import free_port
 
 CHAT = "/v1/chat/completions"
 

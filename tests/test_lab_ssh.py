@@ -16,7 +16,7 @@ import pytest
 from kome_tui.lab.plan import ssh_config
 from kome_tui.lab.programs import NODE_PATH
 from kome_tui.lab.ssh import Shell, SshServer
-from tests.lab_ports import free_port
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 MEGABYTES = bytes(range(256)) * (8 << 12)

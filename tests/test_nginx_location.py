@@ -7,7 +7,8 @@ from pathlib import Path
 
 from kome_tui.nginx.conf_tree import Block, matched, parse_conf, serving
 from tests.http_client import ask
-from tests.nginx_process import Build, free_port, running
+from tests.nginx_process import Build, running
+from tests.ports import free_port
 
 SERVERS = 60
 PATHS = ("/", "/a", "/a/", "/a/b", "/a/b/c", "/ab", "/A/b", "/b", "/b/a", "/b.c")

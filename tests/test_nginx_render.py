@@ -16,13 +16,8 @@ from kome_tui.nginx.diff import unified
 from kome_tui.nginx.render import release_id, render_all, render_release
 from kome_tui.topology.model import Topology
 from tests.builders_topology import ROLES, local_values, topology, topology_values
-from tests.nginx_process import (
-    Build,
-    builds,
-    check_conf,
-    free_port,
-    make_folders,
-)
+from tests.nginx_process import Build, builds, check_conf, make_folders
+from tests.ports import free_port
 
 
 def conf(name: str, **over: Any) -> str:

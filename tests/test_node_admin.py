@@ -12,7 +12,8 @@ import pytest
 
 from kome_tui.fleet.script import node_script
 from kome_tui.topology.model import Endpoint
-from tests.node_machine import Answer, Machine, Shell, free_port
+from tests.node_machine import Answer, Machine, Shell
+from tests.ports import free_port
 from tests.signals_servers import scripted, silent
 from tests.waiting import wait_until
 

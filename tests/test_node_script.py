@@ -17,7 +17,8 @@ import pytest
 from kome_tui.errors import UsageError
 from kome_tui.fleet.script import node_script
 from kome_tui.topology.model import Layout
-from tests.node_machine import Built, Machine, Shell, free_port, parsed
+from tests.node_machine import Built, Machine, Shell, parsed
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 

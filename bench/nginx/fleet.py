@@ -18,7 +18,8 @@ from typing import Any
 from kome_tui.signals.gaps import percentile
 from kome_tui.topology.model import Topology
 from tests.builders_topology import local_values
-from tests.nginx_process import Build, Nginx, builds, free_port, node_running
+from tests.nginx_process import Build, Nginx, builds, node_running
+from tests.ports import free_port
 
 TOP = Path(__file__).resolve().parents[2]
 NO_LIMITS = {"rate": 1_000_000, "burst": 1_000_000, "cached_rate": 1_000_000}

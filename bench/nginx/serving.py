@@ -15,7 +15,8 @@ from typing import Any
 from bench.nginx.fleet import child, chosen, fleet, heading, load, options, over_rounds, said
 from bench.nginx.okome import asset
 from tests.http_client import ask
-from tests.nginx_process import free_port, running
+from tests.nginx_process import running
+from tests.ports import free_port
 
 LANES = 32
 PATH = "/assets/app.css"

@@ -118,6 +118,7 @@ read_header() {
     shift 2
     for pair in "$@"; do
         value=${pair#*=}
+        # shellcheck disable=SC2034 # user, script and name are bootstrap.sh's
         case $pair in
             id=*) is_id "$value" && a_id=$value ;;
             to=*) { [ "$value" = - ] || is_id "$value"; } && a_to=$value ;;

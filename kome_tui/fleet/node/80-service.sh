@@ -173,8 +173,8 @@ TEN_DIGITS='[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]'
 
 # What a push leaves behind when it dies at a bad moment, and releases beyond those to keep.
 gc() {
+    before=$(kept_count) # the lock's taker sweeps too
     at_rest
-    before=$(kept_count)
     prune
     find "$STATE/releases" -maxdepth 1 -name '.staged-*' -mmin +60 -exec rm -rf {} +
     for folder in "$RUN"/stream.*; do
