@@ -126,7 +126,7 @@ class NodeTransport(paramiko.Transport):
             if self._abandon(chanid):
                 waited = time.monotonic() - started
                 raise ChannelTimeout(f"no answer in {waited:.1f} s") from error
-            channel = self._channels.get(chanid)  # decided in this very moment
+            channel: paramiko.Channel | None = self._channels.get(chanid)  # decided just now
             if channel is None:
                 raise self._refusals.pop(chanid, error) from error
             return channel
