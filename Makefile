@@ -18,7 +18,7 @@ test:
 .PHONY: bench
 bench:
 	@sh scripts/setup.sh run
-	@.venv/bin/python bench/push.py
+	@.venv/bin/python -m bench.deploy
 	@.venv/bin/python -m bench.nginx.serving
 	@.venv/bin/python -m bench.nginx.hop
 	@.venv/bin/python -m bench.nginx.reload
