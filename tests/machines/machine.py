@@ -51,7 +51,7 @@ sync --file-system "$root/etc"
 """
 
 # systemd-nspawn keeps what was mounted where it started, out of sight, as long as the machine runs:
-# the disks of the other machines would then be in use for ever.
+# the disks of the other machines would then be in use for ever. One may be removed meanwhile.
 _WITHOUT_OTHER_DISKS = """
 name=$1
 shift
@@ -59,7 +59,7 @@ mounts=$(cat /proc/self/mountinfo)
 while read -r _ _ _ _ at _; do
     case $at in
         "/run/root/$name" | "/run/disk/$name"/*) ;;
-        /run/root/* | /run/disk/*) umount "$at" ;;
+        /run/root/* | /run/disk/*) umount "$at" || ! mountpoint -q "$at" ;;
     esac
 done <<END
 $mounts

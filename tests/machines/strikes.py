@@ -6,7 +6,7 @@ A strike is a function of the LAN and a machine's name. The machine has a disk o
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tests.machines.machine import Machine
 from tests.machines.pushes import SCRIPT, ask, begin_trial, served, wanted_release
 from tests.waiting import wait_until
 
-SOON_S = 30.0
+SOON_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -69,35 +69,32 @@ def power_cut_on_the_way_back(lan: Lan, name: str) -> Afterwards:
 
 
 def full_disk(lan: Lan, name: str) -> Afterwards:
-    """The disk fills during a trial that nobody confirms, and is full when it ends."""
+    """The disk fills during a trial, and is full while that is taken back."""
     old = served(lan, name)
-    begin_trial(lan, name, seconds=2)
+    begin_trial(lan, name, seconds=600)
     lan[name].fill_disk()
     try:
-        wait_until(lambda: ask(lan, name, "status")["trial"] == "-", SOON_S, every_s=0.3)
-        return afterwards(lan, name, old)
+        decided = ask(lan, name, "cancel token=test-1")["decision"]
+        return afterwards(lan, name, old, meanwhile=decided)
     finally:
         lan[name].empty_disk()
 
 
 def failed_disk(lan: Lan, name: str) -> Afterwards:
-    """The disk turns read-only during a trial that somebody wants to confirm; then a reboot."""
-    old = served(lan, name)
-    begin_trial(lan, name, seconds=4)
-    lan[name].fail_disk()
-    confirmed = ask(lan, name, "confirm token=test-1")["end"]
-    degraded = wait_until(lambda: next(iter(_last(lan, name, "degraded")), ""), SOON_S, every_s=0.3)
-    lan[name].reboot()
-    return afterwards(lan, name, old, meanwhile=f"confirm {confirmed}, status {degraded}")
-
-
-def runner_killed(lan: Lan, name: str) -> Afterwards:
-    """The process that runs a trial is killed; its guard is not."""
+    """The disk turns read-only during a trial, the runner dies, and there is a reboot."""
     old = served(lan, name)
     begin_trial(lan, name, seconds=600)
+    lan[name].fail_disk()
+    confirmed = ask(lan, name, "confirm token=test-1")["end"]
     kill_script(lan[name], "runner")
-    wait_until(lambda: ask(lan, name, "status")["trial"] == "-", SOON_S, every_s=0.3)
-    return afterwards(lan, name, old)
+
+    def degraded() -> str:
+        last = ask(lan, name, "status")["last"]
+        return last if last.startswith("degraded ") else ""
+
+    status = wait_until(degraded, SOON_S, every_s=0.3)
+    lan[name].reboot()
+    return afterwards(lan, name, old, meanwhile=f"confirm {confirmed}, status {status}")
 
 
 def runner_and_guard_killed(lan: Lan, name: str) -> Afterwards:
@@ -107,6 +104,35 @@ def runner_and_guard_killed(lan: Lan, name: str) -> Afterwards:
     kill_script(lan[name], "guard", "runner")
     meanwhile = ask(lan, name, "recover")["decision"]
     return afterwards(lan, name, old, meanwhile=meanwhile)
+
+
+STRIKES: Mapping[str, Strike] = {
+    "S": power_cut("verb.received"),
+    "A": power_cut("verb.guarded"),
+    "J": power_cut("verb.journaled"),
+    "W": power_cut("runner.switched"),
+    "R": power_cut("runner.reloaded"),
+    "C-before": power_cut("verb.deciding"),
+    "C-after": power_cut("verb.decided"),
+    "B": power_cut_on_the_way_back,
+    "full disk": full_disk,
+    "failed disk": failed_disk,
+    "runner and guard": runner_and_guard_killed,
+}
+"""The power cuts by the step of a push; the others by what they are."""
+
+
+def strike_all(lan: Lan) -> Mapping[str, Afterwards]:
+    """Every strike on a machine of its own, several at once. None of those needs mending then."""
+    struck = dict(zip(lan.machines, STRIKES, strict=True))
+    seen: dict[str, Afterwards] = {}
+
+    def strike(machine: Machine) -> None:
+        what = struck[machine.name]
+        seen[what] = STRIKES[what](lan, machine.name)
+
+    lan.each(strike)
+    return seen
 
 
 def afterwards(lan: Lan, name: str, old: str, *, told: str = "", meanwhile: str = "") -> Afterwards:
@@ -154,11 +180,6 @@ def kill_script(machine: Machine, *roles: str) -> None:
         for pid in machine.processes():
             if f"{SCRIPT}\0{role}\0" in _read(pid, "cmdline"):
                 os.kill(pid, signal.SIGKILL)
-
-
-def _last(lan: Lan, name: str, outcome: str) -> list[str]:
-    last = ask(lan, name, "status")["last"]
-    return [last] if last.startswith(outcome) else []
 
 
 def _stopped(machine: Machine) -> bool:

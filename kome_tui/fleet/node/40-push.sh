@@ -109,7 +109,7 @@ new_ports_are_free() { # FILE
 listens() { # FILE
     wanted='' ours='' part=new
     for address in $(echo 'listen : ' | sed -n 's/^[[:space:]]*listen[[:space:]]\{1,\}\([0-9.:]*\)[; ].*/\1/p' \
-        "$1" - "$ETC/nginx.conf" 2>/dev/null); do
+        "$1" /dev/stdin "$ETC/nginx.conf" 2>/dev/null); do
         case $address in
             :) part=live && continue ;;
             *:*) ;;
