@@ -69,7 +69,7 @@ finish_bare() {
     : >"$root/etc/machine-id"
     for unit in $IDLE; do ln -sf /dev/null "$root/etc/systemd/system/$unit" || return; done
     chroot "$root" useradd --create-home --shell /bin/bash --groups sudo debian &&
-        printf 'debian:%s\n' bootstrap | chroot "$root" chpasswd &&
+        printf 'debian:%s\n' tramontana-41 | chroot "$root" chpasswd &&
         chroot "$root" useradd --create-home --shell /bin/bash kome
 }
 

@@ -46,7 +46,11 @@ def rotation(fleet: Topology, folder: Path) -> Rotation:
     return Rotation(conf, folder / "state")
 
 
-@pytest.fixture(scope="module", params=builds(), ids=str)
+# The rotation finds nginx by its process title, which one that a loader runs does not have.
+PROGRAMS = [found for found in builds() if found.binary.read_bytes()[:4] == b"\x7fELF"]
+
+
+@pytest.fixture(scope="module", params=PROGRAMS, ids=str)
 def build(request: pytest.FixtureRequest) -> Build:
     found: Build = request.param
     return found
@@ -55,9 +59,6 @@ def build(request: pytest.FixtureRequest) -> Build:
 @pytest.fixture
 def served(build: Build, tmp_path: Path) -> Iterator[Site]:
     with site(tmp_path, build, [NODE], disk={"log": "20k"}) as running:
-        title = Path(f"/proc/{running.nodes[NODE].process.pid}/cmdline").read_bytes()
-        if not title.startswith(b"nginx: master"):
-            pytest.skip("this nginx is run by a loader, so that its title is not nginx's own")
         yield running
 
 

@@ -25,6 +25,7 @@ _BUILD_S = 900.0
 _TOOLS = {
     "unshare": "util-linux",
     "nsenter": "util-linux",
+    "setpriv": "util-linux",
     "ip": "iproute2",
     "nft": "nftables",
     "systemd-nspawn": "systemd-container",

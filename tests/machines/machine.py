@@ -23,7 +23,7 @@ from tests.waiting import wait_until
 
 BOOT_S = 90.0
 COMMAND_S = 60.0
-SUDO_PASSWORD = "bootstrap"
+SUDO_PASSWORD = "tramontana-41"
 """Of the bootstrap user `debian`, where its sudo asks for one."""
 
 _FILLER = "/var/tmp/filler"
