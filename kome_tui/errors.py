@@ -133,11 +133,15 @@ class NodeBusy(FleetError):
 
 
 class NodeRefused(FleetError):
-    """The node answered and refused; `reason` is the node's own (cleaned) word."""
+    """The node answered and refused; `reason` is the node's own (cleaned) word.
 
-    def __init__(self, node: str, verb: str, reason: str) -> None:
+    `failed`: it had begun, and could not finish. Something may still be under way there.
+    """
+
+    def __init__(self, node: str, verb: str, reason: str, *, failed: bool = False) -> None:
         self.verb = verb
         self.reason = reason
+        self.failed = failed
         super().__init__(node, f"{verb} refused: {reason}")
 
 

@@ -15,6 +15,7 @@ from kome_tui.errors import (
     SshUnreachable,
     UsageError,
 )
+from kome_tui.fleet.answers import Applied
 from kome_tui.nginx.render import render_release
 from kome_tui.release.deploy import deploy
 from kome_tui.release.outcome import Outcome, Progress, PushReport
@@ -141,6 +142,31 @@ def test_a_confirm_that_is_refused_means_the_node_went_back(fleet: ScriptedFleet
     assert report.nodes["node-01"].outcome == "rolled-back"
     assert "not serving" in (report.nodes["node-01"].reason or "")
     assert report.result == "failed"
+
+
+def test_a_switch_that_failed_half_way_is_asked_for_and_taken_back(fleet: ScriptedFleet) -> None:
+    """The node said "failed" while its trial was open: never "refused", as if nothing had begun."""
+    node = fleet.nodes["node-01"]
+    apply = node.apply
+
+    def begun_then_failed(release_id: str, token: str, trial_s: float) -> Applied:
+        apply(release_id, token, trial_s)
+        raise NodeRefused("node-01", "apply", "the node does not answer", failed=True)
+
+    node.apply = begun_then_failed  # type: ignore[method-assign]
+    report, _ = push(fleet)
+    assert report.nodes["node-01"].outcome == "rolled-back"
+    assert "cancel" in node.calls
+
+
+def test_a_switch_that_failed_before_it_began_is_a_refusal(fleet: ScriptedFleet) -> None:
+    fleet.nodes["node-01"].fail["apply"] = NodeRefused(
+        "node-01", "apply", "cannot write", failed=True
+    )
+    fleet.nodes["node-01"].fail["cancel"] = NodeRefused("node-01", "cancel", "no such trial")
+    report, _ = push(fleet)
+    assert report.nodes["node-01"].outcome == "refused"
+    assert report.nodes["node-01"].release == FIRST
 
 
 def test_a_node_that_runs_something_else_than_its_disk_says_is_degraded(

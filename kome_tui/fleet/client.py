@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 READ_S = 15.0
 """For a verb that only looks."""
+STAGE_S = 20.0
+"""Every node of a push waits for this one's verdict: no longer than an SD card needs for a file."""
 CHANGE_S = 60.0
 """For a verb that changes: nginx -t, a reload, 5 s of proof, and as much to go back."""
 ANSWER_LIMIT = 2 * DATA_LIMIT
@@ -85,7 +87,7 @@ class NodeClient:
             "port": self._port,
         }
         self.hang_up()
-        return self._value(parsing.staged, "stage", fields, conf, CHANGE_S, more=True)
+        return self._value(parsing.staged, "stage", fields, conf, STAGE_S, more=True)
 
     def apply(self, release_id: str, token: str, trial_s: float) -> Applied:
         """Switch to a staged release for a trial of `trial_s` seconds, proved from inside."""
@@ -351,7 +353,8 @@ def _raise_refusal(node: str, verb: str, end: End, stderr: bytes) -> None:
         case "busy":
             raise NodeBusy(node, end.text or "another push")
         case "refused" | "failed" | "usage":
-            raise NodeRefused(node, verb, end.text or _first_line(stderr) or "no reason given")
+            reason = end.text or _first_line(stderr) or "no reason given"
+            raise NodeRefused(node, verb, reason, failed=end.code == "failed")
         case "ok" | "rolled-back" | "degraded":
             return
 

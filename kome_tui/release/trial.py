@@ -69,7 +69,7 @@ class Push:
         try:
             outcome, live, reason = self._attempt(trial, token)
         except (NodeBusy, NodeRefused) as error:
-            outcome, live, reason = "refused", trial.previous, str(error)
+            outcome, live, reason = self._refused(trial, token, error)
         except KomeError as error:
             outcome, live, reason = self._ask_how_it_ended(trial, token, str(error))
         except Exception as error:  # noqa: BLE001 - a node under trial must be taken back, and reported
@@ -118,6 +118,17 @@ class Push:
         if check.status != 200 or seen != target:
             return f"{endpoint}{MARKER} answers {check.status} {seen!r}, expected {target}"
         return None
+
+    def _refused(self, trial: Trial, token: str, error: NodeBusy | NodeRefused) -> Ending:
+        """Nothing was begun; after a failure the node is asked, for a trial may be open there."""
+        if isinstance(error, NodeRefused) and error.failed:
+            try:
+                return _decided(trial, self.fleet.node(trial.node).cancel(token), str(error))
+            except NodeRefused:
+                pass  # it knows no trial of ours: nothing was begun
+            except KomeError:
+                return self._ask_how_it_ended(trial, token, str(error))
+        return "refused", trial.previous, str(error)
 
     def _ask_how_it_ended(self, trial: Trial, token: str, why: str) -> Ending:
         """Ask a node that we lost how it decided, until its own deadline has passed.
