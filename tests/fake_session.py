@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from kome_tui.release.outcome import NodeOutcome, Outcome, Progress, PushReport
 from kome_tui.release.plan import NodePlan
-from kome_tui.state import ConsoleState, Event, PushEnded, PushStarted, PushStep
+from kome_tui.state import ConsoleState, Event, FileStamp, PushEnded, PushStarted, PushStep
 from tests.builders_state import BEHIND, NOW, WANTED
 
 DIFF = "--- live\n+++ wanted\n@@ -1 +1 @@\n-\tproxy_buffering on;\n+\tproxy_buffering off;\n"
@@ -37,6 +37,8 @@ class FakeSession:
     started: bool = False
     stopped: bool = False
     pushing: bool = False
+    stamp: FileStamp = None
+    """The topology file on the disk, where it is another than the console knows."""
     hang_plan: threading.Event | None = None
     hang_stop: threading.Event | None = None
 
@@ -61,6 +63,9 @@ class FakeSession:
 
     def ways_back(self, nodes: tuple[str, ...]) -> Mapping[str, str]:
         return dict.fromkeys(nodes, f"back to {BEHIND}, from {WANTED}")
+
+    def file_stamp(self) -> FileStamp:
+        return self.stamp if self.stamp is not None else self.state.file_stamp
 
     def stop_push(self) -> None:
         self.asked.append(("stop_push",))

@@ -75,6 +75,26 @@ def test_an_ingress_names_the_nodes_behind_it() -> None:
     assert "as a backup" in effects(conf("node-01"))["streams go to"]
 
 
+def test_what_is_kept_who_reads_and_how_long_connections_stay_is_said() -> None:
+    kept = changes(conf(), conf(cache={"paths": ["/assets/", "/models/"]}))
+    assert any(one.startswith("kept paths: ") and "/models/" in one for one in kept)
+
+    lan = changes(conf(), conf(lan=["192.168.0.0/16"]))
+    assert any(one.startswith("may read /.kome/: ") for one in lan)
+
+    idle = changes(conf(), conf(timeouts={"upstream_keepalive": "60s"}))
+    assert "idle upstream connections kept for: 4 s -> 60 s" in idle
+
+
+def test_a_draft_model_that_goes_away_is_said() -> None:
+    nodes = topology_values()["nodes"]
+    nodes["node-07"]["draft"] = {"address": "192.168.86.31", "port": 8000}
+
+    said = changes(conf("node-07", nodes=nodes), conf("node-07"))
+
+    assert any("/draft" in one and "192.168.86.31:8000 -> " in one for one in said), said
+
+
 def test_a_location_that_answers_itself_is_said() -> None:
     local = PLAIN.replace("location / {", "location /health { return 200 ok; } location / {")
 

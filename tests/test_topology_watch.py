@@ -174,7 +174,9 @@ def test_the_open_console_pushes_what_the_file_says_now(
         _loads(monkeypatch, lambda _: edited)
         file.write_text("the file as it is")
 
+        assert session.file_stamp() != session.state.file_stamp or session.state.is_plan_old
         wait_until(lambda: session.state.is_plan_old)
+        assert session.file_stamp() == session.state.file_stamp
 
         assert session.topology.timeouts.read == "1800s"
         for name, node in session.state.nodes.items():

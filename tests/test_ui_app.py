@@ -179,6 +179,16 @@ async def test_r_pushes_all_nodes_at_once() -> None:
         await until(pilot, lambda: "11 committed" in notes(pilot))
 
 
+async def test_r_pushes_nothing_while_an_edited_topology_is_being_read() -> None:
+    session = FakeSession(healthy_state())
+    session.stamp = (1, 2, 3)
+    async with console(session) as pilot:
+        await until(pilot, lambda: "Push all 11 nodes" in bar(pilot))
+        await pilot.press("r")
+        await until(pilot, lambda: "saved a moment ago" in notes(pilot))
+        assert session.asked == []
+
+
 async def test_r_pushes_the_marked_nodes() -> None:
     session = FakeSession(healthy_state())
     async with console(session) as pilot:

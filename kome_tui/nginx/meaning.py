@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
-from kome_tui.nginx.conf_tree import Block, Unreadable, parse_conf, serving
+from kome_tui.nginx.conf_tree import Block, Directive, Unreadable, parse_conf, serving
 from kome_tui.text import clean
 
 TRAFFIC = {
@@ -67,12 +67,55 @@ def effects(conf: str) -> dict[str, str]:
         for kind, path in TRAFFIC.items():
             answers = serving(server, path)
             found |= {f"{kind} {name}": value for name, value in _felt(http, answers)}
+        found["kept paths"] = _kept_paths(server) or "none"
+        found |= dict(_others(http, server))
+    networks = [line.name for block in http.named("geo") for line in _allowed(block)]
+    if networks:
+        found["may read /.kome/"] = ", ".join(sorted(networks))
+    times = {line.args[0] for block in http.named("upstream") for line in _kept_open(block)}
+    if times:
+        found["idle upstream connections kept for"] = ", ".join(sorted(map(_plain, times)))
     for line in http.all("proxy_cache_path"):
         words = dict(word.partition("=")[::2] for word in line.args[1:])
         found["cache folder"] = line.args[0]
         found["cache size"] = _plain(words.get("max_size", "without limit"), size=True)
         found["cache keeps unused files"] = _plain(words.get("inactive", "10m"))
     return found
+
+
+def _kept_paths(server: Block) -> str:
+    """The paths whose answers may come from the cache, `/` apart: that is the page."""
+    locations = [block for block in server.blocks if block.head.name == "location"]
+    kept = [block for block in locations if block.value("proxy_cache", "off") != "off"]
+    uris = [block.head.args[-1] for block in kept if block.head.args]
+    return ", ".join(sorted(uri for uri in uris if uri.startswith("/") and uri != "/"))
+
+
+def _others(http: Block, server: Block) -> Iterator[tuple[str, str]]:
+    """Where further locations go: a draft model, a service of an observability node."""
+    known = {serving(server, path) for path in TRAFFIC.values()}
+    for block in server.blocks:
+        uri = block.head.args[-1] if block.head.args else ""
+        if block.head.name != "location" or block in known or not uri.startswith("/"):
+            continue
+        if uri.startswith("/.kome/") or block.value("proxy_cache", "off") != "off":
+            continue
+        passes = block.all("proxy_pass")
+        said = [line.args[0] for line in block.all("return") if line.args]
+        if passes and passes[0].args:
+            yield f"{uri} goes to", _target(http, passes[0].args[0])
+        elif said:
+            yield f"{uri} goes to", f"nobody: {said[-1]}"
+
+
+def _allowed(geo: Block) -> Iterator[Directive]:
+    """The networks of the list that guards /.kome/."""
+    if geo.head.args[-1:] == ("$kome_lan",):
+        yield from (line for line in geo.own if line.args == ("1",))
+
+
+def _kept_open(upstream: Block) -> Iterator[Directive]:
+    yield from (line for line in upstream.all("keepalive_timeout") if line.args)
 
 
 def _felt(http: Block, answers: Block) -> Iterator[tuple[str, str]]:

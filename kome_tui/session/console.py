@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -40,6 +40,7 @@ from kome_tui.state import (
     ConsoleState,
     Diagnosed,
     Event,
+    FileStamp,
     LogEntry,
     Noted,
     PlanSeen,
@@ -57,6 +58,8 @@ from kome_tui.topology.model import Topology
 from kome_tui.triage.engine import diagnose
 
 ROUND_S = 2.0
+FILE_S = 0.5
+"""How often the topology file is looked at."""
 TRAFFIC_S = 0.5
 """At most two traffic readings per second and node."""
 STOP_S = 3.0
@@ -98,6 +101,7 @@ class Session:
             command=command,
         )
         self._file = TopologyWatch(file, topology) if file is not None else None
+        self.state = replace(self.state, file_stamp=self.file_stamp())
         self._fleet = fleet
         self._clock = clock
         self._emit: Callable[[Event], None] = lambda event: None
@@ -125,6 +129,7 @@ class Session:
         self._emit = emit
         self._spawn("fold", self._fold)
         self._spawn("checks", self._check)
+        self._spawn("file", self._watch_file)
         self._spawn("traffic", self._tell_traffic)
         for watch in self._watches:
             self._spawn(f"facts-{watch.node}", watch.watch_facts)
@@ -178,6 +183,10 @@ class Session:
 
         return self._start_push("rollback", nodes, push)
 
+    def file_stamp(self) -> FileStamp:
+        """The version of the topology file that is on the disk now; quick."""
+        return self._file.stamp() if self._file is not None else None
+
     def stop_push(self) -> None:
         """Stop the waves of the running push and take its trials back."""
         push = self._push
@@ -222,17 +231,20 @@ class Session:
     def _check(self) -> None:
         while not self._stop.is_set():
             began = time.monotonic()
-            self._put(*self._file_news())
             self._put(*self._one_round(), diagnose=True)
             self._hurry.wait(max(0.0, began + ROUND_S - time.monotonic()))
             self._hurry.clear()
+
+    def _watch_file(self) -> None:
+        while not self._stop.wait(FILE_S):
+            self._put(*self._file_news())
 
     def _file_news(self) -> tuple[Event, ...]:
         news = self._file.news() if self._file is not None else None
         if news is None:
             return ()
         wanted = wanted_ids(news.topology) if news.topology is not None else {}
-        return (TopologySeen(self._clock(), news.topology, wanted, news.problem),)
+        return (TopologySeen(self._clock(), news.topology, wanted, news.problem, news.stamp),)
 
     def _one_round(self) -> tuple[Event, ...]:
         looks = operator_looks(self.topology)

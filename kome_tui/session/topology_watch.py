@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kome_tui.errors import TopologyError
+from kome_tui.state import FileStamp
 from kome_tui.topology.load import load
 from kome_tui.topology.model import Topology
 
@@ -20,6 +21,8 @@ class TopologyNews:
     topology: Topology | None
     """None: it cannot be taken over, and `problem` says why."""
     problem: str | None
+    stamp: FileStamp
+    """Of the file that was read."""
 
 
 class TopologyWatch:
@@ -28,11 +31,19 @@ class TopologyWatch:
     def __init__(self, path: Path, topology: Topology) -> None:
         self._path = path
         self._topology = topology
-        self._seen = _stamp(path)
+        self._seen = self.stamp()
+
+    def stamp(self) -> FileStamp:
+        """Tells one version of the file from another; None where it is not there. Quick."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None  # an editor replaces it at this moment, or it is gone: load() says so
+        return (found.st_mtime_ns, found.st_size, found.st_ino)
 
     def news(self) -> TopologyNews | None:
         """What changed since the last call; None where the file was not written."""
-        stamp = _stamp(self._path)
+        stamp = self.stamp()
         if stamp == self._seen:
             return None
         self._seen = stamp
@@ -41,12 +52,13 @@ class TopologyWatch:
         except TopologyError as error:
             first = error.problems[0]
             more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
-            return TopologyNews(None, f"line {first.line}: {first.message}{more}")
+            return TopologyNews(None, f"line {first.line}: {first.message}{more}", stamp)
         reason = reopen_reason(self._topology, found)
         if reason is not None:
-            return TopologyNews(None, f"{reason}: leave and open the console again for it")
+            why = f"{reason}: leave and open the console again for it"
+            return TopologyNews(None, why, stamp)
         self._topology = found
-        return TopologyNews(found, None)
+        return TopologyNews(found, None, stamp)
 
 
 def reopen_reason(before: Topology, after: Topology) -> str | None:
@@ -63,11 +75,3 @@ def reopen_reason(before: Topology, after: Topology) -> str | None:
         if before.layout_of(name) != after.layout_of(name):
             return f"{name} has another layout"
     return None
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None  # an editor replaces it at this moment, or it is gone: load() says so
-    return (found.st_mtime_ns, found.st_size, found.st_ino)

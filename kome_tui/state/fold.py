@@ -212,7 +212,7 @@ def _service_seen(state: ConsoleState, event: ServiceSeen) -> ConsoleState:
 
 def _topology_seen(state: ConsoleState, event: TopologySeen) -> ConsoleState:
     if event.topology is None:
-        return replace(state, file_problem=event.problem)
+        return replace(state, file_problem=event.problem, file_stamp=event.stamp)
     nodes = {
         name: replace(node, wanted=event.wanted.get(name)) for name, node in state.nodes.items()
     }
@@ -222,6 +222,7 @@ def _topology_seen(state: ConsoleState, event: TopologySeen) -> ConsoleState:
         topology=event.topology,
         nodes=nodes,
         file_problem=None,
+        file_stamp=event.stamp,
         is_plan_old=state.is_plan_old or differs,
     )
 

@@ -12,6 +12,8 @@ from kome_tui.topology.model import Role, Topology, UpstreamName
 from kome_tui.triage.model import Diagnosis, SshState
 
 EVENTS_KEPT = 500
+FileStamp = tuple[int, int, int] | None
+"""Tells one version of a file from another: time, size and number on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class ConsoleState:
     """Newest last, at most EVENTS_KEPT."""
     is_plan_old: bool = False
     """The topology file was edited since a plan was last read."""
+    file_stamp: FileStamp = None
+    """The version of the topology file that this state knows."""
     file_problem: str | None = None
     """Why the topology file, as it is now, was not taken over."""
     probe_before: Reading[ProbeResult] = field(default_factory=not_yet)
@@ -161,6 +165,7 @@ class TopologySeen:
     """None: not taken over."""
     wanted: Mapping[str, str | None]
     problem: str | None
+    stamp: FileStamp = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,8 @@ class PushDesk:
         """Push to the marked nodes, or to all; ask only where something is unusual."""
         if not self._key.is_new_press() or not self._may_change():
             return
+        if self._is_being_read():
+            return
         state = self._console.folded
         nodes = push.chosen(state, marked)
         asked = push.question(state, nodes)
@@ -103,6 +105,14 @@ class PushDesk:
         """What a push would change. Raises KomeError, TimeoutError."""
         return await in_background(lambda: self._session.plan(nodes), PLAN_DEADLINE_S)
 
+    def _is_being_read(self) -> bool:
+        """The topology file was saved a moment ago: what it says is not known here yet."""
+        if self._session.file_stamp() == self._console.folded.file_stamp:
+            return False
+        words = "The topology was saved a moment ago and is being read: press r again."
+        self._console.note(words, "warning")
+        return True
+
     def _may_change(self) -> bool:
         if self._console.folded.read_only:
             self._console.note("Read-only: nothing is changed from here.", "warning")
@@ -113,7 +123,7 @@ class PushDesk:
         return True
 
     def _deploy(self, asked: push.PushQuestion, yes: bool | None) -> None:
-        if yes and asked.nodes and self._may_change():
+        if yes and asked.nodes and self._may_change() and not self._is_being_read():
             accept = bool(asked.drifted)
             self._started(self._session.deploy(asked.nodes, accept_drift=accept))
 

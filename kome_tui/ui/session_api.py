@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from kome_tui.state import ConsoleState, Event
+from kome_tui.state import ConsoleState, Event, FileStamp
 
 if TYPE_CHECKING:  # plan brings the renderer with it, which the first paint need not wait for
     from kome_tui.release.plan import NodePlan
@@ -34,6 +34,9 @@ class SessionApi(Protocol):
         self, nodes: tuple[str, ...], to: str | None = None, accept_drift: bool = False
     ) -> bool:
         """Start going back to `to`, or to the previous release. False as for deploy."""
+
+    def file_stamp(self) -> FileStamp:
+        """The version of the topology file on the disk; returns at once."""
 
     def stop_push(self) -> None:
         """Stop the waves of the running push and take its trials back."""
