@@ -1,5 +1,6 @@
 """`kome-tui lint` on the command line: several files, and what is no configuration at all."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,32 @@ def test_for_people_a_line_says_where_and_how_to_mend_it(tmp_path: Path) -> None
     (buffered,) = [line for line in lines if "stream-buffered" in line]
     assert buffered.startswith("a.conf:2: error stream-buffered: location /v1/ buffers streams")
     assert buffered.endswith("; proxy_buffering off;")
-    assert lines[-1] == f"findings: {len(lines) - 1}, files: 1"
+    assert lines[-1] == f"findings: {len(lines) - 1}, in 1 file"
+
+
+def test_the_last_line_counts_each_file_that_was_read_once(tmp_path: Path) -> None:
+    (tmp_path / "conf.d").mkdir()
+    for name in ("one", "two", "three"):
+        (tmp_path / "conf.d" / f"{name}.conf").write_text("# nothing\n")
+    (tmp_path / "nginx.conf").write_text(
+        "events { worker_connections 9; }\ninclude conf.d/*.conf;\ninclude conf.d/one.conf;\n"
+    )
+
+    alone = kome_tui("lint", "nginx.conf", cwd=tmp_path)
+    both = kome_tui("lint", "nginx.conf", "conf.d/two.conf", cwd=tmp_path)
+
+    assert (alone.code, alone.out) == (0, "findings: 0, in 1 file and 3 included\n")
+    assert (both.code, both.out) == (0, "findings: 0, in 2 files and 2 included\n")
+
+
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero"])
+def test_what_never_ends_is_one_line_and_exit_2(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    ran = kome_tui("lint", name, cwd=tmp_path)
+
+    assert ran.code == 2
+    assert "it is not a regular file" in one_line(ran)
 
 
 def test_info_alone_is_a_finding_too(tmp_path: Path) -> None:

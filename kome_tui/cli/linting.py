@@ -5,22 +5,25 @@ from pathlib import Path
 
 from kome_tui.cli.output import show, write_json
 from kome_tui.errors import UsageError
-from kome_tui.nginx.lint import LintFinding, lint_file
+from kome_tui.nginx.lint import LintFinding, judge_file
 
 
 def lint(files: list[Path], as_json: bool) -> int:
     """Lint files and all they include; exit 1 when there are findings.
 
-    Raises UsageError for a file that can't be read, and for a folder.
+    Raises UsageError for a folder, and for a file that can't be read or is no regular one.
     """
     found: dict[LintFinding, None] = {}
+    included: set[str] = set()
     for path in files:
         if path.is_dir():
             raise UsageError(f"{path} is a folder: name files, such as {path}/*.conf")
         try:
-            found |= dict.fromkeys(lint_file(path))
+            judged = judge_file(path)
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+        found |= dict.fromkeys(judged.findings)
+        included |= judged.included
     if as_json:
         write_json(
             {
@@ -39,8 +42,14 @@ def lint(files: list[Path], as_json: bool) -> int:
         )
     else:
         show_findings(found)
-        show(f"findings: {len(found)}, files: {len(files)}")
+        named = {str(path.resolve()) for path in files}
+        show(f"findings: {len(found)}, in {_count(len(named), len(included - named))}")
     return 1 if found else 0
+
+
+def _count(named: int, included: int) -> str:
+    files = "1 file" if named == 1 else f"{named} files"
+    return f"{files} and {included} included" if included else files
 
 
 def show_findings(findings: Iterable[LintFinding]) -> None:

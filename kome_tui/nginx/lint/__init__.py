@@ -5,7 +5,7 @@ and the defaults of nginx 1.22. Every rule owns a case that fires it and one tha
 tests/cases/lint/RULE/. docs/lint.md lists them all.
 """
 
-from kome_tui.nginx.lint.judge import RULES, lint_conf, lint_file
+from kome_tui.nginx.lint.judge import RULES, Judged, judge_file, lint_conf, lint_file
 from kome_tui.nginx.lint.rule import LintFinding, Rule
 
-__all__ = ["RULES", "LintFinding", "Rule", "lint_conf", "lint_file"]
+__all__ = ["RULES", "Judged", "LintFinding", "Rule", "judge_file", "lint_conf", "lint_file"]

@@ -1,5 +1,6 @@
 """Runs every rule over one configuration."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from kome_tui.nginx.lint import (
@@ -11,6 +12,7 @@ from kome_tui.nginx.lint import (
     rules_servers,
     rules_streams,
     rules_upstreams,
+    rules_values,
 )
 from kome_tui.nginx.lint.conf import Conf
 from kome_tui.nginx.lint.read import Reading, read_file, read_text
@@ -19,6 +21,7 @@ from kome_tui.text import clean
 
 RULES = (
     *rules_files.RULES,
+    *rules_values.RULES,
     *rules_streams.RULES,
     *rules_retries.RULES,
     *rules_upstreams.RULES,
@@ -27,6 +30,15 @@ RULES = (
     *rules_limits.RULES,
     *rules_servers.RULES,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What one file and all that it includes gave."""
+
+    findings: tuple[LintFinding, ...]
+    included: frozenset[str]
+    """The real paths of the included files that were read."""
 
 
 def lint_conf(conf: str, name: str) -> tuple[LintFinding, ...]:
@@ -41,9 +53,15 @@ def lint_conf(conf: str, name: str) -> tuple[LintFinding, ...]:
 def lint_file(path: Path) -> tuple[LintFinding, ...]:
     """Return what is wrong in one file and in all it includes, its own lines first.
 
-    Raises OSError where the file itself cannot be read.
+    Raises OSError where the file itself cannot be read, or is no regular file.
     """
-    return _judge(read_file(path), str(path))
+    return judge_file(path).findings
+
+
+def judge_file(path: Path) -> Judged:
+    """Lint one file, and say too which others were read for it. Raises as lint_file does."""
+    reading = read_file(path)
+    return Judged(_judge(reading, str(path)), reading.included)
 
 
 def _judge(reading: Reading, name: str) -> tuple[LintFinding, ...]:

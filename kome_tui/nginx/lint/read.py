@@ -4,8 +4,11 @@ A relative include is looked for beside the main configuration file, wherever it
 a part from being read is a Problem at the line that asked for it.
 """
 
+import errno
 import glob
+import os
 import re
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,7 +23,15 @@ MAX_BYTES = 4 * 1024 * 1024
 
 MAX_INCLUDES_DEEP = 16
 
-Trouble = Literal["syntax", "include-missing", "include-loop", "too-large"]
+Trouble = Literal["syntax", "include-missing", "include-elsewhere", "include-loop", "too-large"]
+
+_PACKAGED = frozenset(
+    {
+        *("mime.types", "fastcgi_params", "fastcgi.conf", "uwsgi_params", "scgi_params"),
+        *("proxy_params", "koi-utf", "koi-win", "win-utf"),
+    }
+)
+"""What nginx's package puts beside nginx.conf: a copy of a configuration seldom has them."""
 
 _MAIN_FILE = re.compile(r"^\s*(?:events|http)\s*\{", re.MULTILINE)
 _MAIN_FILE_IS_UP = 3
@@ -42,6 +53,8 @@ class Reading:
 
     tree: Block
     problems: tuple[Problem, ...]
+    included: frozenset[str] = frozenset()
+    """The real paths of the included files that were read."""
 
     @property
     def is_whole(self) -> bool:
@@ -57,10 +70,13 @@ def read_text(conf: str, name: str) -> Reading:
 
 
 def read_file(path: Path) -> Reading:
-    """Return the reading of `path` and all it includes. Raises OSError if `path` can't be read."""
+    """Return the reading of `path` and all it includes.
+
+    Raises OSError where `path` can't be read, or is no regular file: a FIFO would never end.
+    """
     raw = _first_bytes(path, MAX_BYTES + 1)
-    text = raw.decode("utf-8", "replace")
-    reader = _Reader(str(path), _folder_of_main(path, text))
+    main = _folder_of_main(path, raw.decode("utf-8", "replace"))
+    reader = _Reader(str(path), path.parent if main is None else main, main is not None)
     reader.open_now.append(str(path.resolve()))
     reader.fill(reader.tree, raw, str(path), reader.tree.head)
     return reader.reading()
@@ -73,9 +89,12 @@ class _Reader:
     name: str
     folder: Path | None
     """Where relative includes are; None follows no include."""
+    is_of_main: bool = False
+    """Whether the main file is there, so that `folder` is nginx's own."""
     tree: Block = field(init=False)
     problems: dict[Problem, None] = field(default_factory=dict)
     open_now: list[str] = field(default_factory=list)
+    included: set[str] = field(default_factory=set)
     files: int = 0
     size: int = 0
 
@@ -83,7 +102,7 @@ class _Reader:
         self.tree = Block(Directive("file", (), 1, self.name), None)
 
     def reading(self) -> Reading:
-        return Reading(self.tree, tuple(self.problems))
+        return Reading(self.tree, tuple(self.problems), frozenset(self.included))
 
     def trouble(self, trouble: Trouble, at: Directive, what: str) -> None:
         self.problems[Problem(trouble, at, what)] = None
@@ -127,32 +146,51 @@ class _Reader:
         else:
             self.files += 1
             try:
-                if not path.is_file():
-                    kind = "is a folder" if path.is_dir() else "is not there"
-                    self.trouble("include-missing", asked, f"{path} {kind}")
-                    return
                 raw = _first_bytes(path, MAX_BYTES + 1)
             except OSError as error:
-                self.trouble("include-missing", asked, f"{path}: {error.strerror}")
+                self.unread(asked, path, error)
                 return
+            self.included.add(real)
             self.open_now.append(real)
             self.fill(block, raw, str(path), asked)
             self.open_now.pop()
 
+    def unread(self, asked: Directive, path: Path, error: OSError) -> None:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            self.trouble("include-missing", asked, f"{path}: {error.strerror}")
+        elif self.is_nginx_own(path):
+            self.trouble("include-missing", asked, f"{path} is not there")
+        else:
+            self.trouble("include-elsewhere", asked, f"{path} is not on this machine")
+
+    def is_nginx_own(self, path: Path) -> bool:
+        """Whether `path` belongs into the main file's folder, and into no package."""
+        assert self.folder is not None
+        inside = path.absolute().is_relative_to(self.folder.absolute())
+        return self.is_of_main and inside and path.name not in _PACKAGED
+
 
 def _first_bytes(path: Path, count: int) -> bytes:
-    with path.open("rb") as file:
+    # a FIFO keeps whoever opens it waiting, but for O_NONBLOCK
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123 by number
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            kind = "it is a folder" if stat.S_ISDIR(mode) else "it is not a regular file"
+            raise OSError(errno.EINVAL, kind)
         return file.read(count)
 
 
-def _folder_of_main(path: Path, text: str) -> Path:
-    """nginx resolves from the main file's folder; of conf.d/site.conf that is one further up."""
-    if not _MAIN_FILE.search(text):
-        above = path if path.is_absolute() else Path.cwd() / path
-        for folder in above.parents[1:_MAIN_FILE_IS_UP]:
-            if (folder / "nginx.conf").is_file():
-                return folder
-    return path.parent
+def _folder_of_main(path: Path, text: str) -> Path | None:
+    """nginx resolves from the main file's folder; of conf.d/site.conf that is one further up.
+
+    None where there is a part alone.
+    """
+    if _MAIN_FILE.search(text):
+        return path.parent
+    for folder in path.absolute().parents[1:_MAIN_FILE_IS_UP]:
+        if (folder / "nginx.conf").is_file():
+            return folder
+    return None
 
 
 def _is_of_another_machine(path: Path) -> bool:

@@ -5,6 +5,7 @@ way is buffered there like any other.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 from kome_tui.nginx.conf_tree import Block, Directive, matched, serving
 from kome_tui.nginx.regex import compiled
@@ -14,6 +15,10 @@ _MAX_REDIRECTS = 10
 
 WaysOn = Callable[[Block, Directive], Iterator[Block]]
 """The locations of a server that an error_page may lead to."""
+
+
+Way = Literal["stays", "moves", "ends"]
+"""After the rewrites of a level: it goes on here, is looked up again, or was answered."""
 
 
 def answering(server: Block, path: str, ways_on: WaysOn) -> list[Block]:
@@ -28,8 +33,8 @@ def answering(server: Block, path: str, ways_on: WaysOn) -> list[Block]:
         seen.add(place)
         block, path = place
         if block is None:
-            moved, ended = _rewritten(server, path)
-            if ended:
+            moved, way = rewritten(server, path)
+            if way == "ends":
                 continue
             path = moved
             block = serving(server, path)
@@ -38,12 +43,34 @@ def answering(server: Block, path: str, ways_on: WaysOn) -> list[Block]:
     return list(found)
 
 
+class Rivals:
+    """The locations of a server as a table: with thousands, a search for each takes too long."""
+
+    def __init__(self, server: Block) -> None:
+        places = [matched(one) for one in server.walk() if one.head.name == "location"]
+        self._server = server
+        self._uris = {uri for modifier, uri in places if modifier in ("", "=", "^~")}
+        self._expressions = [
+            compiled(uri, modifier == "~*") for modifier, uri in places if modifier in ("~", "~*")
+        ]
+        self._moves = any(server.all(name) for name in ("rewrite", "return", "break"))
+
+    def leave(self, location: Block, path: str) -> bool:
+        """Whether `path`, which begins as `location` does, is plainly answered by it."""
+        modifier, uri = matched(location)
+        if modifier not in ("", "^~") or location.parent is not self._server or self._moves:
+            return False
+        longer = (path[:end] for end in range(len(uri) + 1, len(path) + 1))
+        found = any(expression and expression.search(path) for expression in self._expressions)
+        return path.startswith(uri) and not found and not any(one in self._uris for one in longer)
+
+
 def _handed_on(
     server: Block, block: Block, path: str, ways_on: WaysOn
 ) -> Iterator[tuple[Block | None, str]]:
     if block is not server:
-        moved, _ = _rewritten(block, path)
-        if moved != path:
+        moved, way = rewritten(block, path)
+        if way == "moves":
             yield None, moved
     for branch in (*block.inner("if"), *block.inner("limit_except")):
         yield branch, path
@@ -62,31 +89,35 @@ def named(server: Block, name: str) -> list[Block]:
     return [one for one in server.inner("location") if "".join(matched(one)) == name]
 
 
-def _rewritten(level: Block, path: str) -> tuple[str, bool]:
-    """Where the rewrites of one level lead, and whether the request ends there."""
+def rewritten(level: Block, path: str) -> tuple[str, Way]:
+    """Where the rewrites of one level lead, and how it goes on from there."""
+    came = path
     for line in level.own:
         if line.name == "return":
-            return path, True
+            return path, "ends"
         if line.name == "break":
-            break
+            return path, "stays"
         if line.name != "rewrite" or len(line.args) < 2:
             continue
-        pattern, target, flag = line.args[0], line.args[1], line.args[2:3]
-        expression = compiled(pattern)
+        expression = compiled(line.args[0])
         match = expression.search(path) if expression is not None else None
         if match is None:
             continue
-        if flag in (("redirect",), ("permanent",)) or target.startswith(
-            ("http://", "https://", "$scheme")
-        ):
-            return path, True
+        if redirects(line):
+            return path, "ends"
+        target, flag = line.args[1], line.args[2:3]
         for number in range(1, min(9, len(match.groups())) + 1):
             target = target.replace(f"${number}", match[number] or "")
         target = target.replace("$request_uri", path).replace("$uri", path)
-        moved = target.partition("?")[0]
+        path = target.partition("?")[0]
         if flag == ("break",):
-            break  # it stays in this location, whatever it is called upstream
-        path = moved
+            return path, "stays"
         if flag == ("last",):
             break
-    return path, False
+    return path, "stays" if path == came else "moves"
+
+
+def redirects(rewrite: Directive) -> bool:
+    """Whether a rewrite that matches answers with a redirect."""
+    abroad = rewrite.args[1:2] and rewrite.args[1].startswith(("http://", "https://", "$scheme"))
+    return bool(abroad) or rewrite.args[2:3] in (("redirect",), ("permanent",))

@@ -34,6 +34,14 @@ RULES = (
         _troubles("include-missing"),
     ),
     Rule(
+        "include-elsewhere",
+        "warning",
+        "what it says was not judged",
+        "lint the whole configuration where nginx runs, or beside a copy of this file",
+        "certbot's and a package's files are not in a copy of nginx.conf, nor is one beside a part",
+        _troubles("include-elsewhere"),
+    ),
+    Rule(
         "include-loop",
         "error",
         "nginx reads in a circle until it runs out of files to open",

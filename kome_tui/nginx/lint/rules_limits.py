@@ -7,7 +7,7 @@ answers everybody.
 from collections.abc import Iterator
 
 from kome_tui.nginx.conf_tree import Block, Directive
-from kome_tui.nginx.lint.conf import Conf, only_returns
+from kome_tui.nginx.lint.conf import Conf, answers_all
 from kome_tui.nginx.lint.rule import Rule, Suspect
 
 _LIMITS = ("limit_req", "limit_conn")
@@ -15,8 +15,9 @@ _REFUSALS = ("403", "404", "410", "429", "444")
 
 
 def _status(conf: Conf) -> Iterator[Suspect]:
+    unasked = set(_returning(conf))  # limit-on-return says it there
     for block in conf.blocks:
-        for kind in _LIMITS:
+        for kind in _LIMITS if block not in unasked else ():
             for line in block.all(kind)[:1]:
                 if block.value(f"{kind}_status", "503") == "503":
                     yield line, f"{block.label()} refuses with 503"
@@ -30,12 +31,13 @@ def _limit_unasked(conf: Conf) -> Iterator[Suspect]:
 
 
 def _access_unasked(conf: Conf) -> Iterator[Suspect]:
-    for block in _returning(conf):
-        code = (block.all("return")[0].args or ("",))[0]
-        if code in _REFUSALS:
+    for block, answer in _returning(conf).items():
+        word = answer.args[0] if answer.name == "return" and answer.args else "302"
+        if word in _REFUSALS:
             continue
-        for line in _guards(block, only_own=not code.startswith("2")):
-            yield line, f"{block.label()} returns {code} to everybody: {line.name} is never asked"
+        said = "redirects everybody" if answer.name == "rewrite" else f"returns {word} to everybody"
+        for line in _guards(block, only_own=not word.startswith("2")):
+            yield line, f"{block.label()} {said}: {line.name} is never asked"
 
 
 def _guards(block: Block, only_own: bool) -> Iterator[Directive]:
@@ -44,10 +46,10 @@ def _guards(block: Block, only_own: bool) -> Iterator[Directive]:
         yield from (line for line in lines[:1] if line.args[:1] != ("off",))
 
 
-def _returning(conf: Conf) -> Iterator[Block]:
-    for block in conf.blocks:
-        if block.head.name == "location" and only_returns(block):
-            yield block
+def _returning(conf: Conf) -> dict[Block, Directive]:
+    """Locations that answer every request before access is asked, with the line that does."""
+    every = [block for block in conf.blocks if block.head.name == "location"]
+    return {block: line for block in every if (line := answers_all(block)) is not None}
 
 
 RULES = (

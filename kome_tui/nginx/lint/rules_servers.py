@@ -23,18 +23,19 @@ def _same_name(conf: Conf) -> Iterator[Suspect]:
         if server.head.name != "server":
             continue
         names = [word.lower() for line in server.all("server_name") for word in line.args] or [""]
-        for address in _addresses(server):
+        said = [line.args[0] for line in server.all("listen") if line.args] or ["80"]
+        for address in addresses(said):
             for name in names:
                 holder = first.setdefault((address, name), server)
                 if holder is not server:
                     where = f"{holder.head.file}:{holder.head.line}"
-                    said = f'server "{name}" on {address} is taken by the one at {where}'
-                    yield at(server, "server_name"), said
+                    taken = f'server "{name}" on {address} is taken by the one at {where}'
+                    yield at(server, "server_name"), taken
 
 
-def _addresses(server: Block) -> list[str]:
-    said = [line.args[0] for line in server.all("listen") if line.args] or ["80"]
-    return list(dict.fromkeys(_address(word) for word in said))
+def addresses(listens: list[str]) -> list[str]:
+    """The addresses in what stands after `listen`, each once: `80` and `0.0.0.0:80` are one."""
+    return list(dict.fromkeys(_address(word) for word in listens))
 
 
 def _address(word: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from kome_tui.nginx.conf_tree import Block
+from kome_tui.nginx.conf_tree import Block, matched
 from kome_tui.nginx.lint.conf import Conf, caches, path_words
 from kome_tui.nginx.lint.rule import Rule, Suspect
 from kome_tui.nginx.lint.stream_paths import WEBSOCKET_WORDS
@@ -14,14 +14,29 @@ _LONGEST_SILENCE_S = 600
 _STREAM_TYPES = {"*", "text/event-stream", "application/x-ndjson"}
 
 
-def _buffers(block: Block) -> bool:
-    return block.value("proxy_buffering", "on") != "off"
+def _buffers(conf: Conf, block: Block) -> bool:
+    """A value that nginx refuses is for the rule `value`; after a 101 nginx holds nothing back."""
+    return block.value("proxy_buffering", "on").lower() == "on" and not _is_websocket(conf, block)
+
+
+def _is_websocket(conf: Conf, block: Block) -> bool:
+    """Whether a location is for WebSocket alone, and is written so that it works."""
+    modifier, uri = matched(block) if block.head.name == "location" else ("?", "")
+    named = modifier in ("", "=", "^~") and uri.rstrip("/").rpartition("/")[2] in WEBSOCKET_WORDS
+    asks = sent_header(block, "upgrade") and block.value("proxy_http_version", "1.0") == "1.1"
+    return bool(named and asks) and _can_be_upgrade(conf, sent_header(block, "connection") or "")
 
 
 def _buffered(conf: Conf) -> Iterator[Suspect]:
     for block in conf.streams:
-        if _buffers(block):
+        if _buffers(conf, block):
             yield at(block, "proxy_buffering"), f"{block.label()} buffers streams"
+    for block, module in conf.other_streams.items():
+        if block.value(f"{module}_buffering", "on").lower() == "on":
+            yield (
+                at(block, f"{module}_buffering"),
+                f"{block.label()} buffers streams, for want of {module}_buffering off",
+            )
 
 
 def _http10(conf: Conf) -> Iterator[Suspect]:
@@ -33,7 +48,7 @@ def _http10(conf: Conf) -> Iterator[Suspect]:
 def _gzipped(conf: Conf) -> Iterator[Suspect]:
     for block in conf.streams:
         zips = block.value("gzip", "off") == "on" and words(block, "gzip_types") & _STREAM_TYPES
-        if zips and _buffers(block):
+        if zips and _buffers(conf, block):
             yield at(block, "gzip_types"), f"{block.label()} compresses streams and buffers them"
 
 
@@ -41,20 +56,27 @@ def _cached(conf: Conf) -> Iterator[Suspect]:
     for block in conf.streams:
         if caches(block):
             yield at(block, "proxy_cache"), f"{block.label()} caches API answers"
+    for block, module in conf.other_streams.items():
+        if block.value(f"{module}_cache", "off") != "off":
+            yield (
+                at(block, f"{module}_cache"),
+                f"{block.label()} caches API answers by {module}_cache",
+            )
 
 
 def _impatient(conf: Conf) -> Iterator[Suspect]:
-    for block in conf.streams:
-        word = block.value("proxy_read_timeout", "60s")
+    for block, module in (dict.fromkeys(conf.streams, "proxy") | conf.other_streams).items():
+        word = block.value(f"{module}_read_timeout", "60s")
         timeout_s = seconds(word)
         if timeout_s is not None and timeout_s < _LONGEST_SILENCE_S:
             said = f"{block.label()} gives up after {word} without a byte"
-            yield at(block, "proxy_read_timeout"), said
+            yield at(block, f"{module}_read_timeout"), said
 
 
 def _deaf(conf: Conf) -> Iterator[Suspect]:
     for block in conf.streams:
-        if "x-accel-buffering" in words(block, "proxy_ignore_headers"):
+        # where nothing is buffered, all the header could do is switch buffering on
+        if _buffers(conf, block) and "x-accel-buffering" in words(block, "proxy_ignore_headers"):
             yield at(block, "proxy_ignore_headers"), f"{block.label()} ignores X-Accel-Buffering"
 
 

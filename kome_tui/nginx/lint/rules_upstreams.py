@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kome_tui.nginx.conf_tree import Block, Directive
-from kome_tui.nginx.lint.conf import Conf
+from kome_tui.nginx.lint.conf import Conf, keeps
 from kome_tui.nginx.lint.rule import Rule, Suspect
 from kome_tui.nginx.lint.values import at, host_of, is_address, seconds, sent_header, variables
 
@@ -34,7 +34,7 @@ def _must_resolve(conf: Conf, host: str) -> bool:
 
 
 def _close_by_map(conf: Conf) -> Iterator[Suspect]:
-    if not any(_keeps(group) for group in conf.groups.values()):
+    if not any(keeps(group) for group in conf.groups.values()):
         return
     sent = {word for block in conf.proxying for word in _connection_variables(block)}
     for name, made in conf.maps.items():
@@ -56,7 +56,7 @@ def _without_upgrade(made: Block) -> Directive | None:
 def _not_kept(conf: Conf) -> Iterator[Suspect]:
     for block in conf.proxying:
         group = conf.group_of(block)
-        if group is None or not _keeps(group):
+        if group is None or not keeps(group):
             continue
         connection = sent_header(block, "connection")
         if block.value("proxy_http_version", "1.0") == "1.0":
@@ -73,13 +73,9 @@ def _kept_too_long(conf: Conf) -> Iterator[Suspect]:
     for group in conf.groups.values():
         word = group.all("keepalive_timeout")[-1:]
         idle_s = seconds(word[0].args[0] if word and word[0].args else "60s")
-        if group in behind and _keeps(group) and idle_s and idle_s >= _SERVERS_CLOSE_AFTER_S:
+        if group in behind and keeps(group) and idle_s and idle_s >= _SERVERS_CLOSE_AFTER_S:
             line = (word or group.all("keepalive"))[0]
             yield line, f"{group.label()} keeps idle connections for {idle_s:g} s"
-
-
-def _keeps(group: Block) -> bool:
-    return any(line.args[:1] not in ((), ("0",)) for line in group.all("keepalive"))
 
 
 RULES = (

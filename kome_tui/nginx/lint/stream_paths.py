@@ -32,6 +32,14 @@ PLAIN = (
 )
 """Except those that answer in one piece (OpenAI's and Ollama's)."""
 
+FILE_WORDS = frozenset(
+    {
+        *("assets", "static", "public", "media", "images", "img", "css", "js", "fonts", "docs"),
+        *("metrics", "grafana", "prometheus"),
+    }
+)
+"""A location whose path ends so hands on files and pages, whatever its upstream is asked for."""
+
 WEBSOCKET_WORDS = frozenset({"ws", "wss", "websocket", "websockets", "socket.io", "realtime"})
 """A location with such a word in its path means WebSocket."""
 
@@ -43,6 +51,11 @@ PAGES = ("/", "/index.html")
 def is_stream(uri: str) -> bool:
     """Whether a location of `uri` is one for streams."""
     path = uri.rstrip("/") + "/"
-    if any(path.startswith(f"{plain}/") for plain in PLAIN):
+    if is_plain(uri):
         return False
     return path.startswith(BELOW) or path.split("/")[-2] in LAST_WORDS
+
+
+def is_plain(uri: str) -> bool:
+    """Whether what is at `uri` answers in one piece."""
+    return any((uri.rstrip("/") + "/").startswith(f"{plain}/") for plain in PLAIN)

@@ -63,6 +63,15 @@ def host_of(url: str) -> str:
     return after if after.startswith("unix:") else after.partition("/")[0].partition("?")[0]
 
 
+def path_of(url: str) -> str | None:
+    """The path in what stands after proxy_pass, or None where there is none."""
+    after = url.partition("://")[2] if "://" in url else url
+    if after.startswith("unix:"):
+        return after.removeprefix("unix:").partition(":")[2] or None
+    _, slash, path = after.partition("/")
+    return slash + path if slash else None
+
+
 def is_address(host: str) -> bool:
     """Whether `host` (a port may follow) is an address or a socket, and not a name."""
     if host.startswith("unix:"):
