@@ -3,6 +3,8 @@
 So 127.0.0.1 is the address of the fleet's own nodes; 127.0.0.2 and up are clients outside it.
 """
 
+import hashlib
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,6 +26,27 @@ ASSET = b"body{}" * 400
 EVERY_ROLE = ("kome", "node-01", "node-03", "node-07", "node-09")
 CACHING = ("kome", "node-03")
 """The nodes that keep files themselves."""
+HOSTILE = {
+    "Host": "evil.example",
+    "X-Forwarded-Host": "evil.example",
+    "X-Forwarded-Prefix": "/evil",
+    "X-Forwarded-Port": "666",
+    "X-Host": "evil.example",
+    "Forwarded": "host=evil.example",
+    "X-Original-URL": "/evil",
+    "X-Rewrite-URL": "/evil",
+    "X-HTTP-Method-Override": "EVIL",
+    "Origin": "http://evil.example",
+    "Referer": "http://evil.example",
+    "Accept": "text/evil",
+    "Accept-Language": "evil",
+    "User-Agent": "evil",
+}
+"""Of a request that tries to shape the answer which others get."""
+OURS = ["host", "x-forwarded-for", "x-forwarded-proto", "x-real-ip", "x-request-id"]
+"""All that OKOME sees of one whose answer is kept."""
+VALID_UNTIL = 8
+"""Where a kept copy says when it runs out: ngx_http_file_cache_header_t begins with the version."""
 
 on_linux = pytest.mark.skipif(
     not Path("/proc/self/fd").is_dir(), reason="needs Linux: /proc, and all of 127.0.0.0/8"
@@ -38,7 +61,7 @@ def okome_says(asked: Asked) -> Answer:
         case "/health":
             return answer("{}", "200 OK", "Cache-Control: max-age=300", type_="application/json")
         case path if path.startswith(("/assets/", "/ui-schema/", "/version")):
-            headers = ("Set-Cookie: a=1", "Cache-Control: private", "Vary: *")
+            headers = ("Set-Cookie: a=1", "Cache-Control: no-cache", "Vary: *")
             return answer(ASSET, "200 OK", *headers, type_="text/css")
         case "/v1/models" | "/v1/embeddings":
             cacheable = ("Cache-Control: public, max-age=3600",)
@@ -70,6 +93,16 @@ class Site:
         found = wait_until(stale)
         assert found is not None
         return found
+
+    def age(self, path: str, node: str = "kome") -> None:
+        """Let the copy that the node keeps of `path` run out: its time stands in its file."""
+        folder = Path(self.topology.layout_of(node).cache)
+        name = hashlib.md5(path.encode(), usedforsecurity=False).hexdigest()
+        file = wait_until(lambda: next(folder.rglob(name), None))
+        assert file is not None
+        with file.open("r+b") as copy:
+            copy.seek(VALID_UNTIL)
+            copy.write(struct.pack("@q", 1))
 
     def port(self, node: str = "kome") -> int:
         """Where a node answers."""

@@ -12,12 +12,12 @@ from tests.nginx_site import ASSET, CACHING, Site, okome_says
 from tests.upstreams import Answer, Asked, Gate, Script, answer, reset
 from tests.waiting import wait_until
 
+LONG = ("Cache-Control: public, max-age=99", "X-Accel-Expires: 3600")
 OLD, NEW = b"old" * 500, b"new" * 500
 
 
-def soon_old(_: Asked) -> Answer:
-    """An asset that is kept and has run out already (nginx takes the time from this header)."""
-    return answer(OLD, "200 OK", "X-Accel-Expires: @1", type_="text/css")
+def old(_: Asked) -> Answer:
+    return answer(OLD, type_="text/css")
 
 
 def new(_: Asked) -> Answer:
@@ -36,8 +36,9 @@ def held(path: str, gate: Gate, then: Script = new) -> Script:
 
 
 def kept_but_old(fleet: Site, node: str, path: str) -> None:
-    fleet.okome.script = soon_old
+    fleet.okome.script = old
     assert (fleet.ask(path, node).cache, fleet.okome.asked_for(path)) == ("MISS", 1)
+    fleet.age(path, node)
 
 
 @pytest.mark.parametrize("node", CACHING)
@@ -190,7 +191,7 @@ def test_head_fills_the_cache_and_is_answered_from_it(fleet: Site, node: str) ->
 @pytest.mark.parametrize("status", ["404 Not Found", "403 Forbidden", "302 Found", "500 Error"])
 def test_only_a_200_is_kept(fleet: Site, status: str) -> None:
     path = fresh()
-    fleet.okome.script = lambda _: answer("x", status, "Cache-Control: public, max-age=99")
+    fleet.okome.script = lambda _: answer("x", status, *LONG)
 
     answers = [fleet.ask(path) for _ in range(2)]
 

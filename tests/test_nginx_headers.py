@@ -139,6 +139,20 @@ def test_our_headers_are_on_a_redirect_that_nginx_makes(run_site: RunSite) -> No
         ours_once(got, "node-09")
 
 
+@HOPS
+@pytest.mark.parametrize("path", ["/v1/models", "/", "/assets/a.css", "/health"])
+def test_okomes_answer_gives_no_orders_to_nginx(fleet: Site, node: str, path: str) -> None:
+    path = fresh() if path == "/assets/a.css" else path
+    body = b"OKOME's own"
+    orders = ("Redirect: /.kome/status", "Charset: koi8-r", "Expires: 3600")
+    fleet.okome.script = lambda _: answer(body, "200 OK", *(f"X-Accel-{word}" for word in orders))
+
+    got = fleet.ask(path, node)
+
+    assert (got.status, got.body, got.headers["content-type"]) == (200, body, "text/plain")
+    assert not [name for name in got.names if name.startswith("x-accel")]
+
+
 # --- the request's id ---
 
 
@@ -194,12 +208,13 @@ def test_okome_sees_the_host_and_the_client(fleet: Site, node: str) -> None:
     assert "connection" not in seen.headers
 
 
-def test_a_client_without_a_host_is_served(fleet: Site) -> None:
-    with Wire(fleet.port()) as wire:
+@HOPS
+def test_a_client_without_a_host_is_served(fleet: Site, node: str) -> None:
+    with Wire(fleet.port(node)) as wire:
         wire.send(b"GET /v1/models HTTP/1.0\r\n\r\n")
         assert wire.rest().startswith(b"HTTP/1.1 200 ")
 
-    assert fleet.okome.asked[0].headers["host"]
+    assert fleet.okome.asked[0].headers["host"] == f"127.0.0.1:{fleet.okome.port}"
 
 
 @HOPS

@@ -4,8 +4,11 @@ import pytest
 
 from tests.http_client import Wire, request
 from tests.nginx_fixture import RunSite
-from tests.nginx_site import PAGE, Site
+from tests.nginx_site import HOSTILE, OURS, PAGE, Site, okome_says
 from tests.upstreams import Answer, Asked, Gate, Tokens, answer, reset
+
+USERS = ("Cookie", "Authorization", "X-Api-Key", "Api-Key")
+"""Who sends one of these is known to OKOME."""
 
 
 def test_the_page_comes_from_okome_while_it_answers(fleet: Site) -> None:
@@ -59,7 +62,9 @@ def test_the_kept_page_is_served_when_okome_hangs_or_drops(run_site: RunSite, br
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Cookie": "session=1"}, {"Authorization": "Bearer x"}], ids=["cookie", "auth"]
+    "headers",
+    [{name: "x", **more} for name in USERS for more in ({}, HOSTILE)],
+    ids=[f"{name}{more}" for name in USERS for more in ("", " and more")],
 )
 def test_a_page_made_for_one_user_is_not_kept(run_site: RunSite, headers: dict[str, str]) -> None:
     with run_site() as frontend:
@@ -69,6 +74,84 @@ def test_a_page_made_for_one_user_is_not_kept(run_site: RunSite, headers: dict[s
 
         assert frontend.ask("/").status == 503
         assert {name.lower(): value for name, value in headers.items()}.items() <= seen.items()
+
+
+@pytest.mark.parametrize("more", [{}, {"Cookie": "session=1"}], ids=["visitor", "user"])
+def test_nobody_shapes_the_page_that_is_kept_for_all(
+    run_site: RunSite, more: dict[str, str]
+) -> None:
+    def echo(asked: Asked) -> Answer:
+        return answer(repr(asked.headers))
+
+    with run_site(script=echo) as frontend:
+        frontend.ask("/", headers={**HOSTILE, **more})
+        clean = frontend.ask("/")
+        frontend.ask("/", headers={**HOSTILE, **more})
+        frontend.okome.stop()
+        kept = frontend.stale("/")
+
+        assert b"evil" not in clean.body + kept.body
+        assert sorted(frontend.okome.asked[1].headers) == OURS
+        assert frontend.okome.asked[1].headers["host"] == f"127.0.0.1:{frontend.okome.port}"
+
+
+def test_a_look_with_a_body_is_passed_on_and_not_kept(run_site: RunSite) -> None:
+    with run_site(script=lambda asked: answer(asked.body)) as frontend:
+        got = frontend.ask("/", body=b"evil")
+        frontend.okome.stop()
+
+        assert (got.body, got.cache) == (b"evil", "NONE")
+        assert frontend.ask("/").status == 503
+
+
+def test_a_page_at_a_path_in_disguise_is_not_kept(run_site: RunSite) -> None:
+    path = "/v1/models/%2e%2e/.."
+    with run_site(script=lambda _: answer("for one")) as frontend:
+        assert frontend.ask(path).cache == "NONE"
+        frontend.okome.stop()
+
+        assert frontend.ask(path).status == 502
+
+
+@pytest.mark.parametrize("breaks", ["closed", "hangs", "resets"])
+def test_a_user_gets_the_kept_page_too_when_okome_fails(run_site: RunSite, breaks: str) -> None:
+    user, gate = {"Cookie": "session=1"}, Gate()
+
+    def fails(_: Asked) -> Answer:
+        if breaks == "hangs":
+            gate.wait()
+        return reset
+
+    with run_site(timeouts={"cached_read": "1s"}) as frontend:
+        frontend.ask("/")
+        frontend.okome.script = fails
+        if breaks == "closed":
+            frontend.okome.stop()
+
+        got = frontend.ask("/", headers=user)
+
+        assert (got.status, got.body) == (200, PAGE)
+        assert got.cache in ("HIT", "STALE")
+        frontend.okome.script = okome_says
+        gate.open(10)
+
+
+def test_a_user_gets_the_maintenance_page_when_nothing_is_kept(run_site: RunSite) -> None:
+    with run_site(okome_up=False) as frontend:
+        page = frontend.ask("/", headers={"Cookie": "session=1"})
+
+        assert (page.status, page.headers["retry-after"]) == (503, "10")
+
+
+def test_a_redirect_of_the_page_stays_on_the_edge(fleet: Site) -> None:
+    def to_itself(asked: Asked) -> Answer:
+        return answer("", "302 Found", f"Location: http://{asked.headers['host']}/ui/")
+
+    fleet.okome.script = to_itself
+
+    assert fleet.ask("/").headers["location"] == "/ui/"
+    user = fleet.ask("/", headers={"Cookie": "a=1", "Host": "kome.home"})
+    assert user.headers["location"] == "http://kome.home/ui/"
 
 
 @pytest.mark.parametrize(

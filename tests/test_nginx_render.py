@@ -1,6 +1,7 @@
 """Rendering: the same bytes every time, ids of content, zones of definition, nothing unchecked."""
 
 import hashlib
+import re
 import socket
 import subprocess
 import sys
@@ -250,8 +251,44 @@ def test_nginx_takes_a_node_that_listens_on_all_addresses(build: Build, tmp_path
 def test_patience_on_kept_paths_and_health_is_the_topologys() -> None:
     text = conf("kome", timeouts={"cached_read": "7s", "health": "6s", "read": "500s"})
 
-    for wanted, times in (("7s", 8), ("6s", 1), ("500s", 1)):
+    for wanted, times in (("7s", 9), ("6s", 1), ("500s", 1)):
         assert text.count(f"proxy_read_timeout {wanted};") == times
+
+
+def test_okome_gives_no_orders_to_nginx_but_that_a_file_is_not_to_be_kept() -> None:
+    orders = {f"X-Accel-{word}" for word in ("Redirect", "Expires", "Limit-Rate", "Charset")}
+    for release in render_all(topology()).values():
+        lines = re.findall(r"proxy_ignore_headers (.*);", release.conf)
+        assert lines
+        for words in map(str.split, lines):
+            # where nothing is buffered, X-Accel-Buffering could only switch that on
+            buffers = "Cache-Control" in words
+            assert orders | (set() if buffers else {"X-Accel-Buffering"}) <= set(words)
+            assert buffers != ("X-Accel-Buffering" in words)
+
+
+@pytest.mark.parametrize(("read", "wait"), [("10s", "5000ms"), ("500ms", "250ms"), ("1ms", "1ms")])
+def test_who_waits_for_anothers_fetch_waits_half_as_long_again(read: str, wait: str) -> None:
+    assert conf("node-03", timeouts={"cached_read": read}).count(
+        f"proxy_cache_lock_timeout {wait};"
+    ) == len(("/assets/", "/ui-schema/", "/version/")) * len(("prefix", "exact"))
+
+
+@pytest.mark.parametrize(
+    ("cache", "kept"),
+    [
+        ({}, "24h"),
+        ({"ttl": "1h"}, "24h"),
+        ({"ttl": "30s", "keep": "10m"}, "10m"),
+        ({"ttl": "3d"}, "3d"),
+        ({"ttl": "3d", "keep": "7d"}, "7d"),
+        ({"ttl": "3d", "keep": "80h"}, "80h"),
+    ],
+)
+def test_a_copy_outlives_its_freshness(cache: dict[str, str], kept: str) -> None:
+    # it is for the day when OKOME is down, which may follow a quiet one
+    for name in ("kome", "node-03"):
+        assert f" inactive={kept} " in conf(name, cache=cache)
 
 
 def test_connections_to_an_upstream_are_given_up_before_okome_does() -> None:

@@ -101,6 +101,15 @@ def test_a_stream_flows_from_an_upstream_of_http_1_0(
 
 
 @HOPS
+@pytest.mark.parametrize("path", ["/v1/completions", "/", "/run/stream"])
+def test_an_answer_cannot_turn_buffering_on(fleet: Site, node: str, path: str) -> None:
+    tokens = Tokens(EVENTS, "X-Accel-Buffering: yes", version="1.0")
+    fleet.okome.script = tokens.script
+
+    flows(fleet.port(node), tokens, prompt(path))
+
+
+@HOPS
 def test_a_client_that_goes_away_ends_the_work_for_it(fleet: Site, node: str) -> None:
     ended: list[bytes] = []
 
@@ -193,7 +202,7 @@ def test_every_place_that_passes_on_waits_for_a_long_prefill(
     assert "/" in long
     expected = caching | {"= /health"}
     if name == "kome":
-        expected |= {"= /", "@page"}
+        expected |= {"= /", "@own_page", "@page"}
     if name == "node-09":
         expected |= statuses
     assert short == expected

@@ -11,7 +11,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from kome_tui.errors import RenderError
 from kome_tui.nginx.logformat import log_format_directive
-from kome_tui.topology.grammar import size_bytes
+from kome_tui.topology.grammar import seconds, size_bytes
 from kome_tui.topology.model import Endpoint, Layout, Node, Role, Topology, UpstreamName
 
 OUR_TEXTS = frozenset({log_format_directive()})
@@ -59,6 +59,8 @@ class CacheZone:
     max_size: str
     min_free: str | None
     ttl: str
+    keep: str
+    """How long without a visit; never shorter than ttl."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class Context:
     send_timeout: str
     read_timeout: str
     cached_read_timeout: str
+    cached_lock_timeout: str
     health_timeout: str
     shutdown_timeout: str
     upstream_keepalive: str
@@ -182,6 +185,7 @@ def context_of(topology: Topology, name: str) -> Context:
         send_timeout=times.send,
         read_timeout=times.read,
         cached_read_timeout=times.cached_read,
+        cached_lock_timeout=_half(times.cached_read),
         health_timeout=times.health,
         shutdown_timeout=times.shutdown,
         upstream_keepalive=times.upstream_keepalive,
@@ -270,7 +274,13 @@ def _cache(topology: Topology, node: Node, layout: Layout) -> CacheZone:
         max_size=max_size,
         min_free=reserve if _version(layout) >= _MIN_FREE_SINCE else None,
         ttl=topology.cache.ttl,
+        keep=max(topology.cache.keep, topology.cache.ttl, key=seconds),
     )
+
+
+def _half(time: str) -> str:
+    # who waits for another's fetch in vain asks OKOME then: half as long again, and no more
+    return f"{max(1, round(seconds(time) * 500))}ms"
 
 
 def _version(layout: Layout) -> tuple[int, ...]:

@@ -27,6 +27,9 @@ RELEASE_ID = re.compile(r"(?:[0-9a-f]{12}|original)\Z")
 UNCACHED = ("/v1", "/api", "/ws", "/health", "/.kome")
 """Never served from a cache: API answers, streams, and what says how things are now."""
 
+GATEWAYS = ("/v1", "/api", "/ws", "/run")
+"""OKOME's alone, on every node: what people send to a model goes through the gateway."""
+
 SHORTEST_PREFIX = 8
 """Of a network that is still one LAN: 0.0.0.0/0 is everybody."""
 

@@ -138,6 +138,8 @@ class Cache(Frozen):
 
     size: Size = "1g"
     ttl: WholeTime = "24h"
+    keep: WholeTime = "24h"
+    """How long a copy that nobody asks for stays, fresh or not; at least `ttl` in any case."""
     paths: tuple[CachedUri, ...] = ("/assets/", "/ui-schema/", "/version/")
     tmpfs: OrNone[Size] = None
     """Size of a memory file system for the cache; None: on the disk."""

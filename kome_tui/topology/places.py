@@ -21,6 +21,7 @@ _SYSTEM_FOLDERS = frozenset(
         *("/var/spool", "/var/tmp"),
     )
 )
+_SSH_PORT = 22
 _SYSTEM_TREES = (
     *("/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/sbin", "/sys"),
     *("/usr/bin", "/usr/games", "/usr/include", "/usr/lib", "/usr/lib32", "/usr/lib64"),
@@ -53,6 +54,35 @@ def loops(topology: Topology, nodes: list[str], intact: Intact) -> Iterator[Brok
             back_at = held.get(str(endpoint)) or (name if itself else None)
             if back_at is not None:
                 yield _loop(("nodes", name, *path, "address"), what, str(endpoint), back_at)
+
+
+def ports_of_ssh(topology: Topology, nodes: list[str]) -> Iterator[Broken]:
+    """nginx cannot listen where sshd does; the first push would find out."""
+    told: set[Keys] = set()
+    for name in nodes:
+        port = topology.http_of(name).port
+        if port != (topology.ssh_of(name).port or _SSH_PORT):
+            continue
+        path = _port_to_mend(topology, name)
+        if path not in told:
+            message = (
+                f"port {port} of {name} would be nginx's and SSH's; "
+                "allowed is a port of its own for each"
+            )
+            yield Broken(path, message)
+            told.add(path)
+
+
+def _port_to_mend(topology: Topology, name: str) -> Keys:
+    """The nearest of the values that say so: the node's own before the fleet's."""
+    node = topology.nodes[name]
+    if node.port is not None:
+        return ("nodes", name, "port")
+    if "port" in node.layout.given():
+        return ("nodes", name, "layout", "port")
+    if node.ssh is not None and "port" in node.ssh.given():
+        return ("nodes", name, "ssh", "port")
+    return ("layout", "port") if "port" in topology.layout.given() else ("ssh", "port")
 
 
 def _loop(path: Keys, what: str, at: str, node: str) -> Broken:

@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator
 from kome_tui.topology.broken import Broken, Intact
 from kome_tui.topology.budget import disk_budget, to_mend
 from kome_tui.topology.document import Keys
-from kome_tui.topology.grammar import seconds, size_bytes
+from kome_tui.topology.grammar import GATEWAYS, seconds, size_bytes
 from kome_tui.topology.model import Layout, Role, Topology, UpstreamName
-from kome_tui.topology.places import addresses_of_nobody, is_systems_own, loops
+from kome_tui.topology.places import addresses_of_nobody, is_systems_own, loops, ports_of_ssh
 
 # Names that mean something else in a command or an answer.
 _TAKEN = frozenset({"operator", "okome", "gpu", *UpstreamName})
@@ -46,6 +46,8 @@ def broken_rules(topology: Topology, intact: Intact) -> Iterator[Broken]:
     if intact.section("layout"):
         yield from _addresses(topology, nodes)
         yield from loops(topology, nodes, intact)
+        if intact.section("ssh"):
+            yield from ports_of_ssh(topology, nodes)
         for name in nodes:
             own = topology.nodes[name].layout.given()
             yield from _layout(("nodes", name, "layout"), topology.layout_of(name), own)
@@ -184,13 +186,23 @@ def _services(topology: Topology, nodes: list[str]) -> Iterator[Broken]:
         for service, at in topology.nodes[name].services.items():
             where = ("nodes", name, "services", service, "path")
             bare = at.path.rstrip("/")
-            if any(f"{bare}/".startswith(f"{own}/") for own in _OWN_PATHS):
+            if _is_below(bare, _OWN_PATHS):
                 message = f"{at.path} is the edge's own; allowed is any path but {_OWN}"
+                yield Broken(where, message)
+            elif _is_below(bare, GATEWAYS):
+                message = (
+                    f"{at.path} is for OKOME, and this would send people's prompts past it; "
+                    f"allowed is any path but {', '.join(GATEWAYS)}"
+                )
                 yield Broken(where, message)
             elif bare in seen:
                 message = f"{at.path} leads to {seen[bare]} already; allowed is a path of its own"
                 yield Broken(where, message)
             seen.setdefault(bare, service)
+
+
+def _is_below(path: str, folders: tuple[str, ...]) -> bool:
+    return any(f"{path}/".startswith(f"{folder}/") for folder in folders)
 
 
 def _addresses(topology: Topology, nodes: list[str]) -> Iterator[Broken]:
