@@ -17,10 +17,11 @@ mkdir -p "$1"
 truncate -s "$2M" "$1.ext4"
 mkfs.ext4 -q -F -N "$3" -m 0 -E lazy_itable_init=1,lazy_journal_init=1 "$1.ext4"
 """
-# A loop device that somebody looks at in that moment is given back late; until then it is busy.
+# A machine that starts in that moment has a copy of every mount, and gives it back a little later.
+# Until then the loop device is busy, or is there still with all that went wrong before.
 _MOUNT_EXT4 = """
 tries=0
-until mount -o "loop,$2" "$1.ext4" "$1"; do
+until [ -z "$(losetup -j "$1.ext4")" ] && mount -o "loop,$2" "$1.ext4" "$1"; do
     tries=$((tries + 1))
     [ "$tries" -lt 100 ] || exit 1
     sleep 0.1
