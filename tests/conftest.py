@@ -1,6 +1,7 @@
 """What every test stands on: no traffic leaves loopback, and no user's files are touched."""
 
 import ipaddress
+import signal
 import socket
 from pathlib import Path
 
@@ -10,6 +11,10 @@ MACHINES = ("test_machines_", "test_rebuild_machines", "test_host_machine")
 """Files whose tests boot machines: one LAN at a time is enough for a computer."""
 
 pytest_plugins = ("tests.lab_fixture", "tests.nginx_fixture", "tests.machines.fixtures")
+
+# A shell's background job ignores Ctrl-C, and hands that down to the programs that are tested here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _REAL_CONNECT = socket.socket.connect
 _REAL_CONNECT_EX = socket.socket.connect_ex

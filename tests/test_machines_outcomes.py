@@ -4,6 +4,7 @@ Every machine lies on an ext4 file system of its own and serves the shipped topo
 Each test pushes a topology that no other has pushed, and puts back only what it has broken.
 """
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -153,7 +154,8 @@ def test_a_full_disk_refuses_and_nothing_is_changed_anywhere(lan: Lan) -> None:
     finally:
         lan["node-06"].empty_disk()
     assert (seen.result, seen.outcomes) == ("refused", all_but("untouched", node_06="refused"))
-    assert "the disk is full: 0 KB free, " in seen.reason("node-06")
+    # a few KB may have come free: the machine's own services write too
+    assert re.search(r"the disk is full: \d+ KB free, \d+ KB needed", seen.reason("node-06"))
     assert "since node-06 refused" in seen.reason("kome")
     assert seen.releases == before == all_served(lan)
 
