@@ -79,11 +79,14 @@ def main() -> None:
         }
         if not given.alone:
             programs = environment()
-            ansible = Ansible(stack.enter_context(practice(top / "a", given.nodes)), programs)
-            stack.callback(ansible.close)
-            pyinfra = Pyinfra(stack.enter_context(practice(top / "p", given.nodes)), programs)
-            rows["ansible-core, ControlPersist warm"] = (ansible.changed, ansible.unchanged)
-            rows["pyinfra"] = (pyinfra.changed, pyinfra.unchanged)
+            for tool, called in (Ansible, "ansible-core, warm"), (Pyinfra, "pyinfra"):
+                for releases in (True, False):
+                    folder = top / f"{tool.__name__[0]}{releases:d}"
+                    fleet = stack.enter_context(practice(folder, given.nodes))
+                    other = tool(fleet, programs, releases=releases)
+                    stack.callback(other.close)
+                    way = "releases" if releases else "one file"
+                    rows[f"{called}, {way}"] = (other.changed, other.unchanged)
         times = take_turns(rows, given.rounds)
     print(table(times, given.nodes, given.rounds))
     print(

@@ -1,8 +1,10 @@
 """The same push by ansible-core and by pyinfra, as their manuals would have it, without our proofs.
 
 Both are separate programs, installed into a virtual environment of their own outside the tree, and
-never imported. The file is the one that we would push; each checks it with nginx -t, reloads where
-it changed, and waits until the new version is seen over HTTP.
+never imported. The file is the one that we would push. Each does it in two ways: "releases" leaves
+on a node what our push leaves (the release in a folder of its own, links to it and to the one
+before); "one file" overwrites nginx.conf in the fewest tasks there are. Both ways check it with
+nginx -t, reload where it changed, and wait until the new version is seen over HTTP.
 """
 
 import os
@@ -30,22 +32,16 @@ pipelining = True
 ssh_args = -F {config} -o ControlMaster=auto -o ControlPersist=120s
 control_path_dir = {control}
 """
-PLAYBOOK = """\
+ANSIBLE_FRAME = """\
 - hosts: all
   gather_facts: false
   tasks:
-    - name: configuration
-      ansible.builtin.copy:
-        src: "{{ inventory_hostname }}.conf"
-        dest: "{{ conf }}"
-        mode: "0644"
-        validate: "{{ nginx }} -t -q -c %s"
-      notify: reload
+{tasks}
     - name: reloaded now, not at the end
       ansible.builtin.meta: flush_handlers
     - name: the new version is seen
       ansible.builtin.uri:
-        url: "{{ marker }}"
+        url: "{{{{ marker }}}}"
         return_content: true
       register: seen
       until: release in seen.content
@@ -53,12 +49,66 @@ PLAYBOOK = """\
       delay: 0
   handlers:
     - name: reload
-      ansible.builtin.command: "{{ nginx }} -c {{ conf }} -s reload"
+      ansible.builtin.command: "{{{{ nginx }}}} -c {{{{ conf }}}} -s reload"
 """
-PYINFRA_DEPLOY = """\
+ANSIBLE_ONE_FILE = """\
+    - name: configuration
+      ansible.builtin.copy:
+        src: "{{ inventory_hostname }}.conf"
+        dest: "{{ conf }}"
+        mode: "0644"
+        validate: "{{ nginx }} -t -q -c %s"
+      notify: reload
+"""
+ANSIBLE_RELEASES = """\
+    - name: folder of the release
+      ansible.builtin.file:
+        path: "{{ state }}/releases/{{ release }}"
+        state: directory
+        mode: "0755"
+    - name: configuration
+      ansible.builtin.copy:
+        src: "{{ inventory_hostname }}.conf"
+        dest: "{{ state }}/releases/{{ release }}/nginx.conf"
+        mode: "0644"
+        validate: "{{ nginx }} -t -q -c %s"
+    - name: what is current
+      ansible.builtin.stat:
+        path: "{{ state }}/current"
+      register: current
+    - name: the one before
+      ansible.builtin.file:
+        src: "{{ current.stat.lnk_target }}"
+        dest: "{{ state }}/previous"
+        state: link
+      when: current.stat.exists and current.stat.lnk_target != "releases/" + release
+    - name: the release is current
+      ansible.builtin.file:
+        src: "releases/{{ release }}"
+        dest: "{{ state }}/current"
+        state: link
+      notify: reload
+    - name: nginx reads it
+      ansible.builtin.file:
+        src: "{{ state }}/current/nginx.conf"
+        dest: "{{ conf }}"
+        state: link
+        force: true
+"""
+PYINFRA_FRAME = """\
 from pyinfra import host
 from pyinfra.operations import files, server
 
+{tasks}
+server.shell(
+    name="the new version is seen",
+    commands=[
+        f"for i in $(seq 200); do curl -fsS {{host.data.marker}} | grep -q {{host.data.release}}"
+        " && exit 0; sleep 0.02; done; exit 1"
+    ],
+)
+"""
+PYINFRA_ONE_FILE = """\
 put = files.put(
     name="configuration", src=host.name.removeprefix("@ssh/") + ".conf", dest=host.data.conf
 )
@@ -70,12 +120,37 @@ server.shell(
     ],
     _if=put.did_change,
 )
+"""
+PYINFRA_RELEASES = """\
+release = f"{host.data.state}/releases/{host.data.release}"
+files.directory(name="folder of the release", path=release)
+files.put(
+    name="configuration",
+    src=host.name.removeprefix("@ssh/") + ".conf",
+    dest=f"{release}/nginx.conf",
+)
 server.shell(
-    name="the new version is seen",
+    name="the one before",
     commands=[
-        f"for i in $(seq 200); do curl -fsS {host.data.marker} | grep -q {host.data.release}"
-        " && exit 0; sleep 0.02; done; exit 1"
+        f"now=$(readlink {host.data.state}/current) || exit 0;"
+        f' [ "$now" = {release} ] || ln -sfn "$now" {host.data.state}/previous'
     ],
+)
+link = files.link(name="the release is current", path=f"{host.data.state}/current", target=release)
+files.link(
+    name="nginx reads it",
+    path=host.data.conf,
+    target=f"{host.data.state}/current/nginx.conf",
+    force=True,
+    force_backup=False,
+)
+server.shell(
+    name="reload",
+    commands=[
+        f"{host.data.nginx} -t -q -c {host.data.conf}",
+        f"{host.data.nginx} -c {host.data.conf} -s reload",
+    ],
+    _if=link.did_change,
 )
 """
 
@@ -94,9 +169,10 @@ def environment() -> Path:
 class Other:
     """One of the two, on its own practice fleet."""
 
-    def __init__(self, practice: Practice, programs: Path) -> None:
+    def __init__(self, practice: Practice, programs: Path, *, releases: bool) -> None:
         self._practice = practice
         self._programs = programs
+        self._releases = releases
         self.folder = practice.folder / "files"
         self.folder.mkdir()
         self._number = 0
@@ -120,6 +196,7 @@ class Other:
                 name,
                 {
                     "conf": f"{topology.layout_of(name).etc}/nginx.conf",
+                    "state": topology.layout_of(name).state,
                     "nginx": topology.layout_of(name).nginx,
                     "marker": f"http://{topology.http_of(name)}/.kome/release",
                     "release": release.id,
@@ -170,7 +247,8 @@ class Ansible(Other):
             "control": control,
         }
         (self.folder / "ansible.cfg").write_text(ANSIBLE_CFG.format(**settings))
-        (self.folder / "push.yaml").write_text(PLAYBOOK)
+        tasks = ANSIBLE_RELEASES if self._releases else ANSIBLE_ONE_FILE
+        (self.folder / "push.yaml").write_text(ANSIBLE_FRAME.format(tasks=tasks.rstrip()))
         (self.folder / "host_vars").mkdir()
 
     def write(self) -> None:
@@ -197,7 +275,8 @@ class Pyinfra(Other):
     """pyinfra: all hosts in parallel."""
 
     def prepare(self) -> None:
-        (self.folder / "push.py").write_text(PYINFRA_DEPLOY)
+        tasks = PYINFRA_RELEASES if self._releases else PYINFRA_ONE_FILE
+        (self.folder / "push.py").write_text(PYINFRA_FRAME.format(tasks=tasks))
         self._hosts: dict[str, dict[str, object]] = {}
 
     def describe(self, name: str, facts: dict[str, str]) -> None:
