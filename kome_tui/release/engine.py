@@ -6,7 +6,7 @@ the others.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from kome_tui.errors import KomeError, NodeBusy, NodeRefused, NotSetUp
@@ -17,6 +17,9 @@ from kome_tui.release.waves import waves
 T = TypeVar("T")
 
 MOST_AT_ONCE = 64
+# Threads stay once they were needed: starting eleven took as long as all they had to do in a push of
+# what is served already.
+_workers = ThreadPoolExecutor(MOST_AT_ONCE, "push")
 
 Prepare = Callable[[str], Trial | NodeOutcome]
 """Asks one node, changes nothing: a Trial to run, or how the node ended already.
@@ -56,12 +59,13 @@ def ended(outcome: Outcome, live: str | None, reason: str | None) -> NodeOutcome
 
 
 def at_once(names: Iterable[str], work: Callable[[str], T]) -> dict[str, T]:
-    """Do `work` for all names at the same time; results in the order of the names."""
-    ordered = tuple(names)
-    if not ordered:
-        return {}
-    with ThreadPoolExecutor(min(len(ordered), MOST_AT_ONCE), "push") as pool:
-        return dict(zip(ordered, pool.map(work, ordered), strict=True))
+    """Do `work` for all names at the same time; results in the order of the names.
+
+    An error of one is raised once all have ended. `work` may not do work at once itself.
+    """
+    begun = [(name, _workers.submit(work, name)) for name in names]
+    wait([job for _, job in begun])
+    return {name: job.result() for name, job in begun}
 
 
 def _prepared(push: Push, name: str, prepare: Prepare) -> Trial | NodeOutcome:

@@ -85,12 +85,29 @@ put_in_place() {
         durable "$arrived" "$private/.kome" "$private" || end refused 'the upload could not be written'
     [ ! -d "$place" ] || place=$STATE/releases/.staged-$a_id
     [ ! -d "$STATE/releases/.staged-$a_id" ] || rm -rf "$STATE/releases/.staged-$a_id"
-    replace "$private" "$place" || end refused 'the upload could not be put in place'
+    fp accepted
+    replace "$private" "$place" || there_already || end refused 'the upload could not be put in place'
+}
+
+there_already() { # another console has put the same bytes there meanwhile
+    digest "$place/nginx.conf"
+    [ "$sum" = "$a_sha256" ]
 }
 
 accepted() { # FILE: a warning counts too: a conflicting server name means that ours may be the ignored one
     test_conf "$1" || end refused "$complaint"
+    same_pid_file "$1"
     new_ports_are_free "$1"
+}
+
+# nginx moves its pid file on the reload, and we would not find it any more: no later push, and no way back.
+same_pid_file() { # FILE
+    while IFS=' ;' read -r key value _; do
+        case $key in
+            pid) [ "$value" = "$PID" ] || end refused "nginx's pid file would be $value, and kome-node here looks for $PID" ;;
+            events) return 0 ;;
+        esac
+    done <"$1"
 }
 
 # nginx -t accepts a port that another program holds, and the switch would only fail on it. A port that the
@@ -105,11 +122,12 @@ new_ports_are_free() { # FILE
 }
 
 # host:port of each listen line of FILE in $wanted, of the live file's in $ours; without IPv6, which shares
-# its port with IPv4 here. A line of our own parts the two.
+# its port with IPv4 here. A line of our own parts the two. The live release counts too: nginx still runs it
+# where somebody has put another file in place of the link.
 listens() { # FILE
     wanted='' ours='' part=new
     for address in $(echo 'listen : ' | sed -n 's/^[[:space:]]*listen[[:space:]]\{1,\}\([0-9.:]*\)[; ].*/\1/p' \
-        "$1" /dev/stdin "$ETC/nginx.conf" 2>/dev/null); do
+        "$1" /dev/stdin "$ETC/nginx.conf" "$STATE/current/nginx.conf" 2>/dev/null); do
         case $address in
             :) part=live && continue ;;
             *:*) ;;

@@ -7,7 +7,6 @@ case ${1:-} in
     runner) runner ;;
     guard) guard "$2" ;;
     '' | more)
-        read_header "${1:-}"
         goes_on=yes
         while :; do # a verb that returns has been asked to wait for the next one
             case $verb in
