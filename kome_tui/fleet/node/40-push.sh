@@ -3,21 +3,11 @@
 WAIT_CS=3600 # for the runner: a proof, and twice the way back
 
 stage() {
-    need id "$a_id"
-    need size "$a_size"
-    need sha256 "$a_sha256"
-    [ "$a_id" != original ] || end refused 'the name original is taken'
-    : "${a_port:=$PORT}"
-    [ "$a_port" -le 65535 ] || end usage 'bad value of port'
-    [ "$a_size" -le "$MAX_SIZE" ] || end refused "a configuration of $a_size bytes is too large"
-    folders || end failed "cannot write in $STATE and $RUN"
+    stage_asks
     sums=
     finished
     live_id
-    if serves_it_already; then
-        a_more='' # what is left of the input is no request
-        say_staged no yes -
-    fi
+    if serves_it_already; then say_nothing_to_stage; fi
     room $((a_size * 3 / 1024 + 64))
     private=$STATE/releases/.in.$$
     trap '[ ! -d "$private" ] || rm -rf "$private"' EXIT
@@ -37,23 +27,6 @@ stage() {
     trial=-
     ! read_journal || trial=$j_id
     say_staged "$drift" "$unchanged" "$trial"
-}
-
-say_staged() { # DRIFT UNCHANGED TRIAL
-    say "live $live"
-    say "drift $1"
-    say "unchanged $2"
-    say "trial $3"
-    end_ok
-}
-
-# Exactly the announced bytes, under the announced id, by the disk and by nginx's own word, and no trial:
-# then the upload has nothing to add, and is not read.
-serves_it_already() {
-    [ "$live" = "$a_id" ] && [ ! -d "$STATE/journal" ] && linked && noted "$live" marked && [ "$noted" = yes ] ||
-        return 1
-    digest "$STATE/releases/$live/nginx.conf"
-    [ "$sum" = "$a_sha256" ] && noted "$live" digest && [ "$sum" = "$noted" ] && master && answers "$live" -
 }
 
 # The length, the digest of the bytes, and the digest of which the id is a part; by the same process the
