@@ -19,8 +19,12 @@ class KomeError(Exception):
         super().__init__(what)
 
     def __str__(self) -> str:
-        line = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{line}; {self.hint}" if self.hint else line
+        return f"{self.where}: {self.words}" if self.where else self.words
+
+    @property
+    def words(self) -> str:
+        """The line without the place, for where that stands already."""
+        return f"{self.what}; {self.hint}" if self.hint else self.what
 
 
 class UsageError(KomeError):

@@ -4,11 +4,15 @@ Log lines, banners, remote output, HTTP replies and file names may carry termina
 They pass through clean() once, where they enter. Cleaning twice would show the backslashes twice.
 """
 
+import re
 import unicodedata
 
 LINE_LIMIT = 8192
 CELL_LIMIT = 400
 
+_FLEET_COMMAND = re.compile(
+    r"`kome-tui (?=(check|render|plan|deploy|rollback|rebuild|purge|trust|status|probe|triage)\b)"
+)
 _MAX_COMBINING = 2
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -24,6 +28,15 @@ def clean(raw: str | bytes, limit: int = LINE_LIMIT) -> str:
     text = cut.decode("utf-8", "backslashreplace") if isinstance(cut, bytes) else cut
     shown = text if text.isascii() and text.isprintable() else "".join(_visible(text))
     return shown + "…" if len(raw) > limit else shown
+
+
+def for_fleet(words: str, command: str) -> str:
+    """`words` with the commands that they name in backquotes turned to the fleet of `command`.
+
+    A reason or a hint does not know how its fleet is named on a command line (`kome-tui -t FILE`);
+    pasted without that, its command would be about another fleet. Repeating it is harmless.
+    """
+    return _FLEET_COMMAND.sub(lambda _: f"`{command} ", words)
 
 
 def _visible(text: str) -> list[str]:

@@ -2,7 +2,10 @@
 
 import json
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -182,3 +185,32 @@ def test_an_unknown_fault_names_those_there_are(tmp_path: Path) -> None:
     ran = kome_tui("lab", "break", "gremlins", cwd=tmp_path)
     assert ran.code == 2
     assert "okome-down" in one_line(ran)
+
+
+@pytest.mark.parametrize("arguments", [("example",), ("check", "--json"), ("lint", "x", "--json")])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_an_answer_for_a_full_disk_is_an_error_in_one_line(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "topology.yaml").write_bytes(packaged_file("topology.yaml").read_bytes())
+    (tmp_path / "x").write_text("events {}\n")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "kome_tui", *arguments],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "the answer cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_started_without_a_stream_the_exit_code_says_it(tmp_path: Path, closed: str) -> None:
+    words = f"exec {shlex.quote(sys.executable)} -m kome_tui -t nowhere.yaml check {closed}"
+    assert (
+        subprocess.run(["sh", "-c", words], cwd=tmp_path, timeout=60, check=False).returncode == 2
+    )

@@ -1,7 +1,10 @@
 """The command line on a practice fleet: from bare nodes to a push, and every rehearsed failure."""
 
+import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +32,11 @@ class Fleet:
     def run(self, *arguments: str | Path) -> Ran:
         chosen = ("-t", self.topology, "--ssh-config", self.lab.ssh_config)
         return kome_tui(*chosen, *arguments, cwd=self.folder)
+
+    def words(self, *arguments: str) -> list[str]:
+        """The command line of run()."""
+        chosen = ("-t", str(self.topology), "--ssh-config", str(self.lab.ssh_config))
+        return [sys.executable, "-m", "kome_tui", *chosen, *arguments]
 
     def deploy(self, *arguments: str) -> tuple[int, PushAnswer]:
         ran = self.run("deploy", "--json", *arguments)
@@ -296,6 +304,61 @@ def test_with_an_ssh_of_ours_that_fails_nothing_is_healthy(fleet: Fleet) -> None
     assert ran.code == 1
     assert {node.ssh for node in status.nodes.values()} == {"unreachable"}
     assert all("/nonexist" in node.missing["ssh"] for node in status.nodes.values())
+
+
+def test_what_to_do_next_is_a_command_about_this_fleet(fleet: Fleet) -> None:
+    """Pasted without -t it would be about the fleet of the folder the operator stands in."""
+    script = fleet.lab.directory / "nodes/node-10/kome-node"
+    taken = script.rename(script.with_name("taken-away"))
+    own = f"kome-tui -t {fleet.topology} --ssh-config {fleet.lab.ssh_config}"
+    try:
+        for command in ("plan", "deploy", "rollback --yes", "purge --yes", "status"):
+            verb, *more = command.split()
+            named = () if verb == "status" else ("node-10",)
+            ran = fleet.run(verb, *named, *more)
+            assert f"`{own} rebuild node-10`" in ran.out + ran.err, command
+            assert "`kome-tui rebuild" not in ran.out + ran.err, command
+        _, answer = fleet.deploy("node-10")
+        assert f"`{own} rebuild node-10`" in (answer.nodes["node-10"].reason or "")
+    finally:
+        taken.rename(script)
+
+
+def closed_pipe() -> int:
+    """The end to write to of a pipe that nobody reads any more, as after `| head`."""
+    read, write = os.pipe()
+    os.close(read)
+    return write
+
+
+def test_a_push_whose_progress_nobody_reads_goes_on(fleet: Fleet) -> None:
+    """As with `deploy 2>&1 >report | head`."""
+    pipe = closed_pipe()
+    try:
+        done = subprocess.run(
+            fleet.words("deploy", "--json"),
+            stdout=subprocess.PIPE,
+            stderr=pipe,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(pipe)
+    assert PushAnswer.model_validate_json(done.stdout).result == "ok"
+    assert done.returncode == 0
+
+
+def test_a_push_whose_report_nobody_reads_has_its_exit_code(fleet: Fleet) -> None:
+    words = fleet.words("rollback", "node-01", "--to", "aaaaaaaaaaaa", "--yes")
+    pipe = closed_pipe()
+    try:
+        done = subprocess.run(
+            words, stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    finally:
+        os.close(pipe)
+    assert done.returncode == 3
+    assert "is not kept there" in done.stderr
 
 
 def _address(fleet: Fleet, upstream: str) -> str:

@@ -56,7 +56,7 @@ for number in range(ROUNDS):
     key = threading.Thread(target=press)
     try:
         key.start()
-        push._run(work)
+        push.run_push(work, "kome-tui")
         heard += begun[0].is_set()
     except KeyboardInterrupt:
         over.set()

@@ -1,6 +1,7 @@
 """A node's verbs and the fleet, against a real SSH server and scripts that answer like a node."""
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -221,6 +222,17 @@ def test_live_conf_and_log_come_byte_for_byte(site: Site, fleet: Fleet) -> None:
     says(site, "readlog", "data log 5 100 4\none\n\ndata log 6 0 3\ntwo\nend ok\n")
     assert fleet.node("front").read_log(1000) == b"one\ntwo"
     assert asked(site) == "kome/1 readlog bytes=1000"
+
+
+@pytest.mark.parametrize("login", ["émile", "-rf", ".hidden", "ö"])
+def test_whoever_pushes_has_a_name_that_the_script_takes(
+    site: Site, fleet: Fleet, monkeypatch: pytest.MonkeyPatch, login: str
+) -> None:
+    monkeypatch.setenv("LOGNAME", login)
+    says(site, "apply", "live a\nend ok\n")
+    fleet.node("front").apply("a", "t", 30)
+    by = asked(site).partition(" by=")[2].split()[0]
+    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._:/-]*", by), by
 
 
 def test_busy_says_who(site: Site, fleet: Fleet) -> None:
@@ -548,6 +560,23 @@ def test_tcp_from_a_node_reconnects_too(site: Site, fleet: Fleet) -> None:
             assert channel.recv(5) == b"hello"
             channel.close()
             site.server.drop_connections()
+
+
+def test_connection_that_a_write_finds_dead_is_made_anew(
+    site: Site, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its reading thread has noticed."""
+
+    def broken(_: bytes) -> int:
+        raise BrokenPipeError
+
+    says(site, "recover", "decision -\nlive a\ndegraded no\nreason -\nend ok\n")
+    fleet.node("front").recover()
+    transport = fleet._slots["front"].connection._transport  # type: ignore[union-attr]
+    assert transport is not None
+    monkeypatch.setattr(transport.sock, "send", broken)
+    assert transport.is_active()
+    assert fleet.node("front").recover().live == "a"
 
 
 def test_a_key_that_was_compared_is_recorded_and_then_known(

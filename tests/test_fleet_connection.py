@@ -23,6 +23,7 @@ from kome_tui.errors import (
     SshAuthFailed,
     SshUnreachable,
 )
+from kome_tui.fleet import passphrase
 from kome_tui.fleet import transport as transport_module
 from kome_tui.fleet.connection import Connection
 from kome_tui.fleet.hostkeys import load
@@ -105,6 +106,16 @@ def test_a_key_that_others_can_read_is_not_used(site: Site, keys: Path, tmp_path
     site.identity.chmod(0o644)
     with pytest.raises(SshAuthFailed, match="can be read by others"):
         site.connection().open()
+
+
+def test_a_key_that_cannot_be_looked_at_is_told(site: Site, tmp_path: Path) -> None:
+    """As in a folder of somebody else's; here by a name that no file system takes."""
+    site.know()
+    site.identity = tmp_path / ("k" * 300)
+    assert passphrase.needed(resolve(site.topology(), "front", site.config())) == ()
+    with pytest.raises(SshAuthFailed) as caught:
+        site.connection().open()
+    assert "is not a usable private key" in caught.value.what
 
 
 def test_a_file_that_is_no_key_is_told(site: Site, tmp_path: Path) -> None:

@@ -46,6 +46,21 @@ def test_home_and_tokens_are_expanded() -> None:
     assert found.identities == (Path.home() / ".ssh/a", Path.home() / "b%c%x")
 
 
+def test_a_home_that_nobody_has_is_left_as_it_stands() -> None:
+    """The key is then one that does not exist, and the login says so."""
+    found = of("identityfile ~no-such-user/key\nidentityagent ~no-such-user/agent\n")
+    assert found.identities == (Path("~no-such-user/key"),)
+    assert found.identity_agent == "~no-such-user/agent"
+
+
+def test_no_home_at_all_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(_: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", nowhere)
+    assert of("identityfile %d/key\n").identities == (Path("~/key"),)
+
+
 def test_a_known_hosts_list_with_spaces_in_a_name_is_split_where_files_exist() -> None:
     found = of(
         "userknownhostsfile /a b/known /c\nglobalknownhostsfile /d /e\n", existing=("/a b/known",)

@@ -121,6 +121,8 @@ def test_sudo_refuses_everything_else(tmp_path: Path, user: str, command: tuple[
         assert ran.stdout == ""
         print(ran.stderr)
         assert "a password is required" in ran.stderr or "not allowed" in ran.stderr, ran.stderr
+        # A later sudo may log it; the comment in our file would have to say so.
+        assert sudo.logged() == []
 
 
 @needs("visudo")

@@ -586,3 +586,130 @@ def test_file_put_in_place_of_the_link_is_what_a_failed_push_goes_back_to(
     assert machine.run("cancel", token="t2")["decision"] == "rolled-back"
     assert machine.page() == "by hand"
     assert machine.run("status")["drift"] == "no"
+
+
+def by_hand(machine: Machine, text: str) -> None:
+    """Somebody puts a file in place of the link, and does not reload."""
+    conf = machine.root / "etc/nginx.conf"
+    conf.unlink()
+    conf.write_text(text)
+    assert machine.run("status")["drift"] == "yes"
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_file_that_nginx_refuses_is_kept_and_is_no_way_back(
+    machine: Machine, stopped: bool
+) -> None:
+    """Going back to it would leave the release that failed running, and nothing after a boot."""
+    one = machine.release("one")
+    machine.push(one, "t1")
+    broken = machine.conf("broken", marker=None, extra="no_such_directive;")
+    by_hand(machine, broken)
+    if stopped:
+        os.kill(machine.master() or 0, signal.SIGTERM)
+        wait_until(lambda: machine.processes("nginx: ") == [])
+    two = machine.release("two")
+    machine.stage(two)
+    assert machine.apply(two, "t2").end == "ok"
+    assert machine.run("cancel", token="t2")["decision"] == "rolled-back"
+    machine.agrees(one.id, "one")
+    assert "degraded" not in machine.run("status")["last"]
+    kept = machine.state / "releases" / hashlib.sha256(broken.encode()).hexdigest()[:12]
+    assert (kept / "nginx.conf").read_text() == broken
+
+
+def test_port_that_nginx_holds_is_its_own_whatever_file_took_the_place_of_the_link(
+    machine: Machine,
+) -> None:
+    machine.push(machine.release("one"), "t1")
+    by_hand(machine, machine.conf("elsewhere").replace(f":{machine.port};", f":{free_port()};"))
+    two = machine.release("two")
+    machine.push(two, "t2")
+    machine.agrees(two.id, "two")
+
+
+def test_kept_file_that_was_changed_later_is_kept_anew(machine: Machine) -> None:
+    """What is kept under the digest of its bytes has these bytes, or is no way back."""
+    machine.push(machine.release("one"), "t1")
+    text = machine.conf("by hand", marker=None)
+    by_hand(machine, text)
+    machine.push(machine.release("two"), "t2")
+    kept = machine.state / "releases" / (machine.run("status")["previous"])
+    (kept / "nginx.conf").write_text(machine.conf("other", marker=None))
+    by_hand(machine, text)
+    three = machine.release("three")
+    machine.stage(three)
+    assert machine.apply(three, "t3").end == "ok"
+    assert machine.run("cancel", token="t3")["decision"] == "rolled-back"
+    assert machine.live() == kept.name
+    assert machine.page() == "by hand"
+
+
+def test_two_consoles_that_stage_the_same_release_at_once_both_may(machine: Machine) -> None:
+    one = machine.release("one")
+    machine.env["KOME_FP_SIGNAL"] = "STOP"
+    digest = hashlib.sha256(one.conf).hexdigest()
+    slow = machine.start(
+        "stage", fault="verb.accepted", id=one.id, size=len(one.conf), sha256=digest
+    )
+    assert slow.stdin is not None
+    slow.stdin.write(one.conf)
+    slow.stdin.flush()
+    stat = Path(f"/proc/{slow.pid}/stat")
+    wait_until(lambda: stat.read_text().rpartition(") ")[2].startswith("T"))
+    assert machine.stage(one).end == "ok"
+    os.kill(slow.pid, signal.SIGCONT)
+    out, err = slow.communicate(timeout=40)
+    assert b"end ok" in out, (out, err)
+    assert [entry.name for entry in (machine.state / "releases").iterdir()] == [one.id]
+
+
+def test_release_with_another_pid_file_than_the_scripts_is_refused(machine: Machine) -> None:
+    """The topology's layout was changed, and the script lies there since before."""
+    one = machine.release("one")
+    machine.push(one, "t1")
+    text = machine.conf("two").replace("/nginx.pid;", "/other.pid;")
+    moved_id = hashlib.sha256(text.encode()).hexdigest()[:12]
+    moved = Built(moved_id, text.replace("@ID@", moved_id).encode())
+    assert machine.stage(moved).end == (
+        f"refused nginx's pid file would be {machine.root}/other.pid,"
+        f" and kome-node here looks for {machine.root}/nginx.pid: rebuild the node"
+    )
+    machine.push(machine.release("three"), "t3")
+
+
+@pytest.mark.parametrize("left", ["nothing", "a link to nowhere", "a folder"])
+def test_live_release_is_the_way_back_where_there_is_no_file_any_more(
+    machine: Machine, left: str
+) -> None:
+    one = machine.release("one")
+    machine.push(one, "t1")
+    conf = machine.root / "etc/nginx.conf"
+    conf.unlink()
+    if left == "a link to nowhere":
+        conf.symlink_to("nowhere")
+    elif left == "a folder":
+        conf.mkdir()
+    two = machine.release("two")
+    machine.stage(two)
+    answer = machine.apply(two, "t2")
+    if left == "a folder":  # nobody's way to remove a file
+        assert answer.end.startswith("failed cannot make")
+        return
+    assert answer.end == "ok"
+    assert machine.run("cancel", token="t2")["decision"] == "rolled-back"
+    machine.agrees(one.id, "one")
+
+
+def test_file_that_cannot_be_read_costs_no_release_that_is_kept(machine: Machine) -> None:
+    one = machine.release("one")
+    machine.push(one, "t1")
+    (machine.state / "releases" / one.id / "nginx.conf").write_bytes(one.conf + b"# by hand\n")
+    conf = machine.root / "etc/nginx.conf"
+    conf.unlink()
+    conf.mkdir()
+    two = machine.release("two")
+    assert machine.stage(two).end == "ok"
+    assert machine.apply(two, "t2").end.startswith("refused there is no readable")
+    kept = {entry.name for entry in (machine.state / "releases").iterdir()}
+    assert kept == {one.id, two.id, "original"}

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -368,4 +369,44 @@ def test_read_only_disk_in_the_trial_is_degraded_until_it_can_be_written(
     remount(machine, "rw")
     answer = machine.run("recover")
     assert (answer["decision"], answer["degraded"], answer["live"]) == ("rolled-back", "no", one.id)
+    machine.agrees(one.id, "one")
+
+
+@needs_mount
+def test_folder_too_large_to_be_kept_leaves_the_disk_as_it_was(small_disk: Machine) -> None:
+    machine = small_disk
+    (machine.root / "etc/huge").write_bytes(bytes(6 << 20))
+    one = machine.release("one")
+    machine.stage(one)
+    assert machine.apply(one, "t1").end.startswith("failed cannot keep what")
+    assert [entry.name for entry in (machine.state / "releases").iterdir()] == [one.id]
+    (machine.root / "etc/huge").unlink()
+    machine.push(one, "t2")
+    machine.agrees(one.id, "one")
+
+
+@pytest.mark.parametrize("again", ["another release", "the same release"])
+def test_lock_that_was_removed_in_a_trial_loses_no_later_push(
+    machine: Machine, one: Built, two: Built, again: str
+) -> None:
+    """As by somebody who reads "busy" and empties the folder of the lock by hand."""
+    assert machine.apply(two, "t2", trial=3).end == "ok"
+    runner = the(machine, "runner")
+    (machine.root / "run/lock").unlink()
+    page = "three" if again == "another release" else "two"
+    later = machine.release(page)
+    machine.push(later, "t3")
+    wait_until(lambda: not Path(f"/proc/{runner}").exists())
+    is_quiet(machine)
+    machine.agrees(later.id, page)
+    assert machine.run("confirm", token="t3")["decision"] == "confirmed"
+
+
+def test_journal_that_was_removed_in_a_trial_does_not_keep_the_release(
+    machine: Machine, one: Built, two: Built
+) -> None:
+    assert machine.apply(two, "t2", trial=1).end == "ok"
+    shutil.rmtree(machine.state / "journal")
+    wait_until(lambda: machine.page() == "one")
+    is_quiet(machine)
     machine.agrees(one.id, "one")

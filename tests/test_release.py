@@ -22,6 +22,7 @@ from kome_tui.release.outcome import Outcome, Progress, PushReport
 from kome_tui.release.plan import plan
 from kome_tui.release.rollback import rollback
 from kome_tui.release.waves import waves
+from kome_tui.release.way_back import prove_way_back
 from kome_tui.topology.model import Role
 from tests.release_fleet import FIRST, ScriptedFleet, scripted_fleet
 
@@ -166,6 +167,36 @@ def test_a_switch_that_failed_before_it_began_is_a_refusal(fleet: ScriptedFleet)
     fleet.nodes["node-01"].fail["cancel"] = NodeRefused("node-01", "cancel", "no such trial")
     report, _ = push(fleet)
     assert report.nodes["node-01"].outcome == "refused"
+    assert report.nodes["node-01"].release == FIRST
+
+
+@pytest.mark.parametrize(
+    "no_answer",
+    [
+        NodeRefused("node-01", "cancel", "the decision cannot be written", failed=True),
+        NodeRefused("node-01", "session", "administratively prohibited"),
+    ],
+)
+@pytest.mark.parametrize("lost_in", ["apply", "confirm"])
+def test_a_cancel_that_was_not_heard_is_asked_again(
+    fleet: ScriptedFleet, no_answer: NodeRefused, lost_in: str
+) -> None:
+    """Only the node's own word means that there is no trial of ours."""
+    node = fleet.nodes["node-01"]
+    apply = node.apply
+
+    def begun(release_id: str, token: str, trial_s: float) -> Applied:
+        applied = apply(release_id, token, trial_s)
+        if lost_in == "apply":
+            raise NodeRefused("node-01", "apply", "the node does not answer", failed=True)
+        return applied
+
+    node.apply = begun  # type: ignore[method-assign]
+    node.fail_once["confirm"] = NodeTimeout("node-01", "connection lost")
+    node.fail_once["cancel"] = no_answer
+    report, _ = push(fleet)
+    assert node.calls.count("cancel") == 2
+    assert report.nodes["node-01"].outcome == "rolled-back"
     assert report.nodes["node-01"].release == FIRST
 
 
@@ -367,3 +398,39 @@ def test_plan_shows_a_diff_and_a_node_that_cannot_be_asked(fleet: ScriptedFleet)
     assert plans["node-01"].drift is None
     assert plans["node-01"].reason == "timed out"
     assert fleet.topology.nodes["kome"].role is Role.FRONTEND
+
+
+@pytest.mark.parametrize("error", OUR_SSH)
+def test_plan_names_an_ssh_of_ours_that_fails_beside_each_node_it_is_about(
+    fleet: ScriptedFleet, error: KomeError
+) -> None:
+    fleet.nodes["node-01"].fail["status"] = error
+    plans = plan(fleet.topology, fleet, ("kome", "node-01"))
+    assert plans["kome"].changed
+    assert plans["node-01"].reason == error.words
+
+
+def test_plan_says_what_to_do_about_a_node_that_is_not_set_up(fleet: ScriptedFleet) -> None:
+    fleet.nodes["node-01"].fail["status"] = NotSetUp("node-01", "no kome-node", hint="set it up")
+    assert plan(fleet.topology, fleet, ("node-01",))["node-01"].reason == "no kome-node; set it up"
+
+
+@pytest.mark.parametrize("error", OUR_SSH)
+def test_an_ssh_of_ours_that_fails_while_the_way_back_is_proved_reports_the_host(
+    fleet: ScriptedFleet, error: KomeError
+) -> None:
+    for node in fleet.nodes.values():
+        node.live = None
+    fleet.nodes["node-01"].fail["stage"] = error
+    found = prove_way_back(
+        fleet.topology,
+        fleet,
+        ("node-01", "kome"),
+        report=lambda _: None,
+        stop=threading.Event(),
+    )
+    assert {name: seen.outcome for name, seen in found.items()} == {
+        "node-01": "unreachable",
+        "kome": "untouched",
+    }
+    assert error.what in (found["node-01"].reason or "")

@@ -316,3 +316,31 @@ def test_a_replay_gives_the_same_state_and_always_a_diagnosis(events: list[Event
     assert state == after(events)
     assert diagnose(evidence_of(state)).verdict in ("healthy", "degraded", "outage")
     assert set(state.nodes) == {FRONTEND, "node-01"}
+
+
+def test_commands_in_reasons_are_about_the_fleet_of_the_state() -> None:
+    """Pasted as a node's error names them, they would be about another fleet."""
+    command = "kome-tui -t /home/me/lab.yaml"
+    wanted = {FRONTEND: WANTED, "node-01": WANTED}
+    state = first_state(TOPOLOGY, "lab.yaml", wanted, now=NOW, command=command)
+    why = "no kome-node; set it up with `kome-tui rebuild node-01`"
+    told = why.replace("kome-tui", command)
+    missing = Reading(Missing(why), NOW)
+    refused = NodeOutcome("refused", None, None, 0.0, why)
+    events: tuple[Event, ...] = (
+        TrafficSeen("node-01", missing),
+        FactsSeen("node-01", missing),
+        PushStep(NOW, Progress("node-01", "done", why, "refused")),
+        PushEnded(NOW, PushReport("refused", 0.1, {"node-01": refused}), None),
+    )
+    state = after(events, state)
+    node = state.nodes["node-01"]
+    assert (node.traffic.why_missing, node.facts.why_missing) == (told, told)
+    assert node.progress is not None
+    assert node.progress.text == told
+    assert state.last_push is not None
+    assert state.last_push.nodes["node-01"].reason == told
+    state = apply(state, SshSeen("node-01", Reading("host-key-unknown", NOW), why))
+    assert state.nodes["node-01"].ssh_reason == told
+    assert told in (state.nodes["node-01"].facts.why_missing or "")
+    assert not any("`kome-tui rebuild" in entry.text for entry in state.events)

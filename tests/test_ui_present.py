@@ -139,6 +139,13 @@ def test_a_node_never_set_up_is_left_out() -> None:
     assert "kome-tui rebuild node-06" in joined(asked.text)
 
 
+def test_setting_up_is_a_command_about_this_fleet() -> None:
+    state = replace(troubled_state(), command="kome-tui -t /home/me/lab.yaml")
+    asked = push.question(state, ("node-06",))
+    assert asked is not None
+    assert "kome-tui -t /home/me/lab.yaml rebuild node-06" in joined(asked.text)
+
+
 def test_only_nodes_never_set_up_leaves_nothing_to_push() -> None:
     asked = push.question(troubled_state(), ("node-06",))
     assert asked is not None

@@ -35,6 +35,7 @@ STEPS = {
     # step: (verb whose exec carries the fault, what else happens)
     "verb.receiving": "stage",
     "verb.received": "stage",
+    "verb.accepted": "stage",
     "verb.staged": "stage",
     "verb.archived": "first",
     "verb.adopted": "first",

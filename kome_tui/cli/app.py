@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kome_tui import __version__
-from kome_tui.cli.options import Options, options_of
+from kome_tui.cli.options import Asked, Options, options_of
 from kome_tui.errors import UsageError
 
 app = typer.Typer(
@@ -55,12 +55,13 @@ def kome_tui(
     ] = False,
 ) -> int:
     """The operator's console of KOME. Without a command it opens the console."""
-    context.obj = Options(topology, ssh_config, read_only)
+    options = Options(topology, ssh_config, read_only)
+    context.ensure_object(Asked).options = options
     if context.invoked_subcommand is not None:
         return 0
     from kome_tui.cli import console
 
-    return console.open_console(context.obj)
+    return console.open_console(options)
 
 
 @app.command()

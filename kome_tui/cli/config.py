@@ -1,6 +1,5 @@
 """check, render, example: what can be said without a network."""
 
-import sys
 from pathlib import Path
 
 from kome_tui.cli.linting import show_findings
@@ -75,7 +74,7 @@ def check(options: Options, as_json: bool) -> int:
 
 def example() -> int:
     """Print the example topology."""
-    sys.stdout.write(packaged_file("topology.yaml").read_text())
+    show(packaged_file("topology.yaml").read_text().removesuffix("\n"))
     return 0
 
 

@@ -13,6 +13,7 @@ from kome_tui.cli import interrupt
 from kome_tui.cli.options import LAB_FLEET, NO_TOPOLOGY, Options
 from kome_tui.cli.output import is_interactive, say
 from kome_tui.errors import LabError, RefusedError, UsageError
+from kome_tui.fleet.sshconfig import expanded
 from kome_tui.text import clean
 from kome_tui.topology.load import packaged_file
 
@@ -117,7 +118,7 @@ def _offer(options: Options) -> int:
                 named = _typed("file, or enter to leave: ")
                 if not named:
                     return 0
-                file = Path(named).expanduser()
+                file = expanded(Path(named))
                 return open_console(Options(file, options.ssh_config, options.read_only))
             case "":
                 return 0

@@ -15,6 +15,7 @@ from platformdirs import user_config_path
 
 from kome_tui.cli.output import say
 from kome_tui.errors import RefusedError, UsageError
+from kome_tui.text import for_fleet
 from kome_tui.topology.load import load, packaged_file
 from kome_tui.topology.model import Topology
 
@@ -70,17 +71,33 @@ class Options:
             words += ["--ssh-config", str(self.ssh_config.absolute())]
         return shlex.join(words)
 
+    def for_fleet(self, words: str) -> str:
+        """A reason or a hint, whose commands are then about this fleet."""
+        return for_fleet(words, self.command)
+
     def refuse_if_read_only(self) -> None:
         """Raises RefusedError under --read-only."""
         if self.read_only:
             raise RefusedError("refused: --read-only allows no change")
 
 
+@dataclass(slots=True)
+class Asked:
+    """What the operator has asked for, as far as it was read."""
+
+    options: Options | None = None
+
+    def for_fleet(self, words: str) -> str:
+        """`words` about the fleet of the options; as they stand where none were read."""
+        return self.options.for_fleet(words) if self.options is not None else words
+
+
 def options_of(context: typer.Context) -> Options:
     """The options that stood before the command."""
-    options = context.find_object(Options)
-    assert options is not None
-    return options
+    asked = context.find_object(Asked)
+    assert asked is not None
+    assert asked.options is not None
+    return asked.options
 
 
 def chosen(topology: Topology, names: list[str] | None) -> tuple[str, ...]:

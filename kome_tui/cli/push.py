@@ -1,11 +1,12 @@
 """plan, deploy, rollback on the command line."""
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 
 from kome_tui.cli import interrupt
 from kome_tui.cli.options import Options, chosen
-from kome_tui.cli.output import ask, is_interactive, say, show, write_json
+from kome_tui.cli.output import ask, finish, is_interactive, nobody_reads, say, show, write_json
 from kome_tui.errors import RefusedError, UsageError
 from kome_tui.fleet.fleet import Fleet
 from kome_tui.release import deploy as deploying
@@ -13,6 +14,7 @@ from kome_tui.release import plan as planning
 from kome_tui.release import rollback as rolling
 from kome_tui.release.fleet_api import Report
 from kome_tui.release.outcome import Progress, PushReport
+from kome_tui.text import for_fleet
 from kome_tui.topology.grammar import RELEASE_ID
 
 EXIT = {"ok": 0, "failed": 1, "refused": 3}
@@ -27,7 +29,7 @@ def plan(options: Options, nodes: list[str] | None, as_json: bool) -> int:
     topology, _ = options.load(touches_network=True)
     names = chosen(topology, nodes)
     with Fleet(topology, options.ssh_config) as fleet:
-        plans = planning.plan(topology, fleet, names)
+        plans = planning.of_fleet(planning.plan(topology, fleet, names), options.command)
     if as_json:
         write_json(
             {
@@ -80,14 +82,15 @@ def deploy(options: Options, nodes: list[str] | None, as_json: bool, accept_drif
     with Fleet(topology, options.ssh_config) as fleet:
 
         def push(accept: bool) -> PushReport:
-            return _run(
+            return run_push(
                 lambda report, stop: deploying.deploy(
                     topology, fleet, names, accept_drift=accept, report=report, stop=stop
-                )
+                ),
+                options.command,
             )
 
         report = _again_if_drift_is_accepted(push, push(accept_drift), as_json)
-    return _show(report, as_json)
+    return show_report(report, as_json)
 
 
 def rollback(
@@ -109,12 +112,12 @@ def rollback(
     with Fleet(topology, options.ssh_config) as fleet:
         if not yes:
             for name, way in rolling.ways_back(topology, fleet, names, to).items():
-                say(f"{name:<10} {way}")
+                say(f"{name:<10} {options.for_fleet(way)}")
             if not ask(f"Roll back {_counted(names)}?"):
                 raise RefusedError("nothing was changed")
 
         def push(accept: bool) -> PushReport:
-            return _run(
+            return run_push(
                 lambda report, stop: rolling.rollback(
                     topology,
                     fleet,
@@ -123,11 +126,12 @@ def rollback(
                     accept_drift=accept,
                     report=report,
                     stop=stop,
-                )
+                ),
+                options.command,
             )
 
         report = _again_if_drift_is_accepted(push, push(accept_drift), as_json)
-    return _show(report, as_json)
+    return show_report(report, as_json)
 
 
 def _again_if_drift_is_accepted(
@@ -146,9 +150,10 @@ def _counted(names: tuple[str, ...]) -> str:
     return f"{len(names)} node{'s' * (len(names) != 1)}"
 
 
-def _run(push: Push) -> PushReport:
+def run_push(push: Push, command: str) -> PushReport:
     """Run a push in a thread, so that Ctrl-C stops its waves and takes trials back.
 
+    Its steps go to standard error; what these and the report name as `kome-tui` is `command`.
     From before the thread starts a signal only sets an event, so that none can get lost; and the
     wait has a limit, since a wait without one may put a signal off until it is over.
     """
@@ -156,9 +161,12 @@ def _run(push: Push) -> PushReport:
     results: list[PushReport] = []
     errors: list[BaseException] = []
 
+    def say_step(step: Progress) -> None:
+        say(f"{step.node:<10} {step.step:<8} {for_fleet(step.text, command)}")
+
     def work() -> None:
         try:
-            results.append(push(_say_progress, stop))
+            results.append(push(say_step, stop))
         except BaseException as error:  # noqa: BLE001 - handed to the main thread below
             errors.append(error)
         finally:
@@ -173,14 +181,20 @@ def _run(push: Push) -> PushReport:
             told = True
     if errors:
         raise errors[0]
-    return results[0]
+    return results[0].of_fleet(command)
 
 
-def _say_progress(progress: Progress) -> None:
-    say(f"{progress.node:<10} {progress.step:<8} {progress.text}")
+def show_report(report: PushReport, as_json: bool) -> int:
+    """Show how a push went; the exit code, which is the push's own whoever reads the report."""
+    try:
+        _show_report(report, as_json)
+        finish()
+    except BrokenPipeError:
+        nobody_reads(sys.stdout)
+    return EXIT[report.result]
 
 
-def _show(report: PushReport, as_json: bool) -> int:
+def _show_report(report: PushReport, as_json: bool) -> None:
     if as_json:
         write_json(
             {
@@ -203,7 +217,6 @@ def _show(report: PushReport, as_json: bool) -> int:
             release = seen.release or "unknown"
             show(f"{name:<10} {seen.outcome:<12} {release:<12} {seen.reason or ''}".rstrip())
         show(f"{report.result} in {report.seconds:.2f} s")
-    return EXIT[report.result]
 
 
 def _is_drift(reason: str | None) -> bool:

@@ -5,11 +5,12 @@ A sudo password is typed once, kept in memory for the run, and goes nowhere but 
 
 import getpass
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from kome_tui.cli.options import Options, chosen
 from kome_tui.cli.output import ask, is_interactive, say
-from kome_tui.cli.push import _run, _show
+from kome_tui.cli.push import run_push, show_report
 from kome_tui.errors import RefusedError, UsageError
 from kome_tui.fleet.fleet import Fleet
 from kome_tui.fleet.operator_keys import PublicKey, from_file
@@ -43,21 +44,23 @@ def rebuild(
         return Fleet(of, options.ssh_config)
 
     with Rebuild(topology, open_fleet, choices) as work:
-        found = work.look(names, lambda where: _password(bootstrap_user, where))
+        found = work.look(names, partial(_password, bootstrap_user))
         for name, seen in found.items():
             say(f"{name:<10} {_in_words(topology, name, seen)}")
         if found and not yes and not ask(_question(found)):
             raise RefusedError("nothing was changed")
-        report = _run(work.run)
-    return _show(report, as_json)
+        report = run_push(work.run, options.command)
+    return show_report(report, as_json)
 
 
-def _password(user: str | None, where: tuple[str, ...]) -> str:
+def _password(user: str | None, where: tuple[str, ...], again: bool) -> str:
     if not is_interactive():
         raise RefusedError(
             f"{', '.join(where)}: sudo wants a password, and nobody is here to type it",
             hint="run it in a terminal, or let that user use sudo without one",
         )
+    if again:
+        say(f"{', '.join(where)}: sudo does not take this password")
     return getpass.getpass(f"sudo password of {user} on {', '.join(where)}: ")
 
 

@@ -10,6 +10,7 @@ from kome_tui.cli.output import is_interactive, say, show
 from kome_tui.errors import HostKeyChanged, HostKeyUnknown, KomeError, RefusedError
 from kome_tui.fleet.connection import HostKey
 from kome_tui.fleet.fleet import Fleet
+from kome_tui.fleet.hostkeys import own_file
 from kome_tui.text import clean
 
 COMPARE = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
@@ -37,12 +38,20 @@ def trust(options: Options, nodes: list[str], fingerprint: str | None) -> int:
             except HostKeyUnknown:
                 key = fleet.host_key(name)
             except KomeError as error:
-                say(str(error))
+                say(options.for_fleet(str(error)))
                 failed += 1
                 continue
             _confirm(name, address, key, fingerprint)
-            show(f"{name}: recorded in {fleet.trust(key)}")
+            show(f"{name}: recorded in {_recorded(fleet, key)}")
     return 1 if failed else 0
+
+
+def _recorded(fleet: Fleet, key: HostKey) -> str:
+    try:
+        return str(fleet.trust(key))
+    except OSError as error:
+        why = f"{clean(str(own_file()), 200)} cannot be written: {error.strerror}"
+        raise RefusedError(f"{why}: nothing was recorded") from error
 
 
 def _confirm(name: str, address: str, key: HostKey, fingerprint: str | None) -> None:

@@ -13,9 +13,10 @@ from typing import Literal, TypeVar
 
 from kome_tui.errors import FleetError, NodeBusy, NodeRefused, ProtocolError, SshUnreachable
 from kome_tui.fleet import parsing
+from kome_tui.fleet.client import trial_fields
 from kome_tui.fleet.connection import Connection
 from kome_tui.fleet.framing import AnswerParser, Field, FramingError, Item, encode_request
-from kome_tui.fleet.node_admin import HostChange, Upload, bundle, host_change, sized, trial_fields
+from kome_tui.fleet.node_admin import HostChange, Upload, bundle, host_change, sized
 from kome_tui.fleet.parsing import Answer, BadAnswer
 from kome_tui.text import clean
 
@@ -24,20 +25,31 @@ T = TypeVar("T")
 Sudo = Literal["root", "free", "password"]
 """How the bootstrap user gets root: it is root, sudo asks nothing, sudo asks for a password."""
 
+OTHER_NGINX = "other-nginx"
+NOT_THIS = "sudo does not take this password"
+LINE_BREAK = "the password has a line break"
 LOOK_S = 30.0
 CHANGE_S = 60.0
+WAITING = "-"
 PACKAGES_S = 900.0
 """apt over a slow line; the mission's limit for the whole rebuild."""
+_SUDO = "env LC_ALL=C sudo"  # its words tell a wrong password from a missing right
 _LOADER = (
     'while IFS= read -r line; do case $line in "kome-program "*) umask 077;'
-    ' file=$(mktemp "${TMPDIR:-/tmp}/kome.XXXXXX") && head -c "${line#* }" >"$file" &&'
+    ' file=$(mktemp "${TMPDIR:-/run}/kome.XXXXXX") && head -c "${line#* }" >"$file" &&'
     ' exec /bin/sh "$file"; exit 1 ;; esac; done; exit 1'
 )
-"""Skips what sudo has left unread (a password it did not ask for), then runs the program."""
+"""Skips what sudo has left unread (a password it did not ask for), then runs the program. It
+lies in /run, in memory: a full or read-only disk is for the program to find."""
 
 
 class SudoDenied(FleetError):
     """The bootstrap user gets no root, or not with this password."""
+
+    @property
+    def may_be_mistyped(self) -> bool:
+        """Whether another password may help."""
+        return self.what in (NOT_THIS, LINE_BREAK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +64,7 @@ class HostState:
     nginx_version: str | None
     has_systemd: bool
     holders: tuple[str, ...]
-    """Programs that listen on the node's port."""
+    """Programs that listen on the node's port; OTHER_NGINX: one that the layout does not know."""
     page: str | None
     """The status line that the port answers."""
     text: str | None
@@ -60,7 +72,8 @@ class HostState:
     live: str | None
     has_account: bool
     sshd_rules: str | None
-    """The lines of sshd's configuration that name who may log in."""
+    """The lines of sshd's configuration that name who may log in, with which keys, and where its
+    connections may lead (`permitopen`)."""
     wider_sudo: str | None
     """What the node's user may run as root besides the script."""
     disk_free_bytes: int | None
@@ -88,7 +101,7 @@ class Bootstrap:
         if done.stdout.strip() == b"0":
             self._sudo = "root"
             return self._sudo
-        asked = self._connect().run("sudo -n -k true", timeout_s=limit_s)
+        asked = self._connect().run(f"{_SUDO} -n -k true", timeout_s=limit_s)
         if asked.exit_status == 0:
             self._sudo = "free"
         elif asked.exit_status == 127 or b"not found" in asked.stderr:
@@ -101,9 +114,9 @@ class Bootstrap:
         """What sudo will be told, tried once: SudoDenied where sudo does not take it."""
         # a line break could not be typed at sudo's own prompt, and would pass for a second try
         if "\n" in password or "\r" in password:
-            raise SudoDenied(self.node, "the password has a line break")
+            raise SudoDenied(self.node, LINE_BREAK)
         line = f"{password}\n".encode()
-        tried = self._connect().run("exec sudo -k -S -p '' true", line, timeout_s=LOOK_S)
+        tried = self._connect().run(f"exec {_SUDO} -k -S -p '' true", line, timeout_s=LOOK_S)
         if tried.exit_status != 0:
             raise self._denied(tried.stderr)
         self._password = password
@@ -116,12 +129,17 @@ class Bootstrap:
     def send_package(self, number: int, file: Path) -> None:
         """Put one .deb file beside the others. Raises OSError where it cannot be read."""
         content = file.read_bytes()
-        fields = {"name": f"{number:03d}.deb", **sized(content)}
+        fields = {"name": _deb(number), **sized(content)}
         self._ask(_done, "deb", fields, content, PACKAGES_S)
 
-    def install_packages(self, note: Callable[[str], None]) -> None:
-        """Install what is missing: of the files sent, or else from the host's own sources."""
-        self._ask(_done, "packages", {}, b"", PACKAGES_S, note)
+    def install_packages(self, sent: int, note: Callable[[str], None]) -> None:
+        """Install what is missing: of the files 1 to `sent`; 0: from the host's own sources.
+
+        `note` gets a line for each thing that happens, and WAITING every few seconds; whatever it
+        raises ends the wait, and apt goes on by itself.
+        """
+        last = _deb(sent) if sent else "none"
+        self._ask(_done, "packages", {"name": last}, b"", PACKAGES_S, note)
 
     def make_account(self, user: str, keys: tuple[str, ...]) -> None:
         """The node's user, who may log in with `keys` (type, base64 and comment of each)."""
@@ -132,6 +150,10 @@ class Bootstrap:
         """kome-node, owned by root."""
         content = text.encode()
         self._ask(_done, "install", {"script": path, **sized(content)}, content, CHANGE_S)
+
+    def enable_nginx(self) -> bool:
+        """See to it that nginx starts at boot; whether it did not so far. Starts nothing now."""
+        return self._ask(_was_disabled, "enable", {}, b"", CHANGE_S)
 
     def host(
         self, script: str, version: str, uploads: tuple[Upload, ...], token: str, trial_s: float
@@ -168,9 +190,9 @@ class Bootstrap:
             case "root":
                 return f"exec {command}"
             case "free":
-                return f"exec sudo -n {command}"
+                return f"exec {_SUDO} -n {command}"
             case "password":
-                return f"exec sudo -k -S -p '' {command}"
+                return f"exec {_SUDO} -k -S -p '' {command}"
 
     def _exchange(
         self,
@@ -224,13 +246,23 @@ class Bootstrap:
 
     def _denied(self, stderr: bytes) -> SudoDenied:
         if b"password attempt" in stderr or b"password was provided" in stderr:
-            return SudoDenied(self.node, "sudo does not take this password")
+            return SudoDenied(self.node, NOT_THIS)
         last = stderr.strip().rpartition(b"\n")[2]
         return SudoDenied(self.node, f"sudo gives no root: {clean(last, 200) or 'no reason given'}")
 
 
 def _done(answer: Answer) -> None:
     """The end has said it all."""
+
+
+def _deb(number: int) -> str:
+    return f"{number:03d}.deb"
+
+
+def _was_disabled(answer: Answer) -> bool:
+    if "was" not in answer.fields:
+        raise BadAnswer("was is missing")
+    return answer.fields["was"] == "disabled"
 
 
 def _host_state(answer: Answer) -> HostState:

@@ -91,12 +91,12 @@ class NodeClient:
 
     def apply(self, release_id: str, token: str, trial_s: float) -> Applied:
         """Switch to a staged release for a trial of `trial_s` seconds, proved from inside."""
-        fields = {"id": release_id, **_trial(token, trial_s)}
+        fields = {"id": release_id, **trial_fields(token, trial_s)}
         return self._value(parsing.applied, "apply", fields, b"", CHANGE_S, more=True)
 
     def rollback(self, to: str | None, token: str, trial_s: float) -> Applied:
         """Switch to an older release (None: the previous one) for a trial, as apply()."""
-        fields = {"to": to or parsing.NONE, **_trial(token, trial_s)}
+        fields = {"to": to or parsing.NONE, **trial_fields(token, trial_s)}
         return self._value(parsing.applied, "rollback", fields, b"", CHANGE_S, more=True)
 
     def confirm(self, token: str) -> Decided:
@@ -367,7 +367,8 @@ def _as_protocol_error(node: str, verb: str) -> Iterator[None]:
         raise ProtocolError(node, f"{verb}: {error}") from error
 
 
-def _trial(token: str, trial_s: float) -> dict[str, str]:
+def trial_fields(token: str, trial_s: float) -> dict[str, str]:
+    """Whose trial it is, who pushes, and how long it may take."""
     return {"token": token, "trial": str(max(1, math.ceil(trial_s))), "by": _who()}
 
 
@@ -378,7 +379,7 @@ def _who() -> str:
     except (KeyError, OSError):
         user = "unknown"
     words = (re.sub(r"[^A-Za-z0-9._-]", "-", word)[:60] for word in (user, socket.gethostname()))
-    return ":".join(word or "unknown" for word in words)
+    return ":".join(word.lstrip("-.") or "unknown" for word in words)  # it begins with neither
 
 
 def _first_line(stderr: bytes) -> str:

@@ -194,6 +194,8 @@ class Connection:
         return transport
 
     def _lost(self, error: BaseException) -> SshUnreachable:
+        if isinstance(error, EOFError) and self._transport is not None:
+            self._transport.close()  # a write has found it first: its reader believes it is open
         return SshUnreachable(self.node, f"the connection was lost ({_reason(error)})")
 
     def _handshake(self) -> NodeTransport:

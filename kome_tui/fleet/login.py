@@ -20,7 +20,7 @@ import paramiko
 from paramiko.agent import AgentKey, AgentSSH
 
 from kome_tui.fleet.hostkeys import fingerprint
-from kome_tui.fleet.sshconfig import DEFAULT_IDENTITIES, SshTarget
+from kome_tui.fleet.sshconfig import DEFAULT_IDENTITIES, SshTarget, expanded
 from kome_tui.text import clean
 
 AGENT_TIMEOUT_S = 20.0
@@ -77,8 +77,9 @@ def candidates(target: SshTarget, agent: tuple[AgentKey, ...]) -> Candidates:
     locked: list[Path] = []
     unusable: list[str] = []
     for path in target.identities:
-        if public[path] in held or not path.exists():
-            if not path.exists() and path.name not in DEFAULT_IDENTITIES:
+        is_there = _is_there(path)
+        if public[path] in held or not is_there:
+            if not is_there and path.name not in DEFAULT_IDENTITIES:
                 unusable.append(f"{tilde(path)} does not exist")
             continue
         try:
@@ -110,7 +111,7 @@ def public_blob(path: Path) -> bytes | None:
 
 def tilde(path: Path) -> str:
     """The path as the operator writes it, clean."""
-    home = Path.home()
+    home = expanded(Path("~"))
     inside = path.is_relative_to(home)
     return clean(f"~/{path.relative_to(home)}" if inside else str(path), 200)
 
@@ -134,6 +135,17 @@ def _from_file(path: Path) -> paramiko.PKey:
         if "password" in str(error).lower() or "encrypted" in str(error).lower():
             raise paramiko.PasswordRequiredException("locked") from error
         raise _Unusable(f"is not a usable private key ({type(error).__name__})") from error
+
+
+def _is_there(path: Path) -> bool:
+    """True too where we may not look."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _read(path: Path) -> bytes:

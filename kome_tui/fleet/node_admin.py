@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Literal, cast, get_args
 
 from kome_tui.fleet import parsing
-from kome_tui.fleet.client import CHANGE_S, READ_S, NodeClient, _trial
+from kome_tui.fleet.client import CHANGE_S, READ_S, NodeClient, trial_fields
 from kome_tui.fleet.parsing import Answer, BadAnswer
 from kome_tui.topology.model import Endpoint
 
@@ -101,11 +101,6 @@ def bundle(version: str, uploads: tuple[Upload, ...]) -> bytes:
         head = f"file {upload.mode:o} {len(upload.content)} {upload.path}\n"
         parts += [head.encode(), upload.content, b"\n"]
     return b"".join((*parts, b"end\n"))
-
-
-def trial_fields(token: str, trial_s: float) -> dict[str, str]:
-    """Whose trial it is, and how long it may take."""
-    return _trial(token, trial_s)
 
 
 def sized(content: bytes) -> dict[str, str | int]:

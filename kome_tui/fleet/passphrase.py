@@ -24,11 +24,19 @@ def needed(target: SshTarget) -> tuple[Path, ...]:
 
     Empty where a key file is open, or the agent has a key that may be offered.
     """
-    files = [path for path in target.identities if path.is_file()]
+    files = [path for path in target.identities if _is_file(path)]
     locked = tuple(path for path in files if is_locked(path))
     if not locked or len(locked) < len(files) or _agent_can(target):
         return ()
     return locked
+
+
+def _is_file(path: Path) -> bool:
+    """False too where we may not look; the login says so."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def is_locked(path: Path) -> bool:

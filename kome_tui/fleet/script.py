@@ -54,7 +54,8 @@ def bootstrap_script(topology: Topology, name: str) -> str:
     """
     own = parts()
     text = "".join(own[part] for part in _BOOTSTRAP_PARTS)
-    text += files("kome_tui.fleet").joinpath("bootstrap.sh").read_text(encoding="utf-8")
+    for file in ("bootstrap-packages.sh", "bootstrap.sh"):
+        text += files("kome_tui.fleet").joinpath(file).read_text(encoding="utf-8")
     return _filled(text, _lines_of(topology, name))
 
 

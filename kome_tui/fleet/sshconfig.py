@@ -85,7 +85,7 @@ def target(
     name: str,
     own: tuple[str, ...],
     connect_timeout_s: float,
-    exists: Callable[[Path], bool] = Path.exists,
+    exists: Callable[[Path], bool] = os.path.exists,
 ) -> SshTarget:
     """A target from parsed options. `own` are the arguments that name the configuration file."""
 
@@ -94,7 +94,7 @@ def target(
 
     host, port, user = one("hostname"), int(one("port", "22")), one("user")
     tokens = {"h": host, "p": str(port), "r": user, "n": name, "u": _login(), "%": "%"}
-    tokens |= {"d": str(Path.home()), "k": one("hostkeyalias", name)}
+    tokens |= {"d": str(expanded(Path("~"))), "k": one("hostkeyalias", name)}
     files = [
         path
         for key in ("userknownhostsfile", "globalknownhostsfile")
@@ -107,7 +107,7 @@ def target(
         user=user,
         connect_timeout_s=connect_timeout_s,
         identities=tuple(
-            Path(_expand(value, tokens)).expanduser()
+            expanded(Path(_expand(value, tokens)))
             for value in options.get("identityfile", [])
             if value != "none"
         ),
@@ -117,6 +117,14 @@ def target(
         identity_agent=_agent(_expand(agent, tokens)),
         proxy=_proxy(one("proxyjump"), one("proxycommand"), tokens, own),
     )
+
+
+def expanded(path: Path) -> Path:
+    """`path` with its ~ or ~user replaced; as it stands where there is no such home."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def _ask(arguments: list[str]) -> str:
@@ -177,7 +185,7 @@ def _paths(value: str, exists: Callable[[Path], bool]) -> list[Path]:
 
 
 def _path(words: list[str]) -> Path:
-    return Path(" ".join(words)).expanduser()
+    return expanded(Path(" ".join(words)))
 
 
 def _agent(value: str) -> str | None:
@@ -187,7 +195,7 @@ def _agent(value: str) -> str | None:
         return os.environ.get("SSH_AUTH_SOCK") or None
     if value.startswith("$"):
         return os.environ.get(value[1:].strip("{}")) or None
-    return str(Path(value).expanduser())
+    return str(expanded(Path(value)))
 
 
 def _proxy(

@@ -36,7 +36,7 @@ def deploy(
         release = releases[name]
         staged = fleet.node(name).stage(release.id, release.conf.encode())
         if staged.script_digest not in (None, script_digest(topology, name)):
-            push.say(name, "stage", f"its kome-node is old: kome-tui rebuild {name} renews it")
+            push.say(name, "stage", f"its kome-node is old: `kome-tui rebuild {name}` renews it")
         return _without_switch(staged, accept_drift) or _trial(release, staged)
 
     return run_push(push, names, stage)

@@ -1,8 +1,10 @@
 """How a push went: progress while it runs, and one outcome for every node at its end."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from kome_tui.text import for_fleet
 
 Outcome = Literal[
     "committed", "unchanged", "rolled-back", "untouched", "unreachable", "refused", "degraded"
@@ -42,3 +44,13 @@ class PushReport:
     result: PushResult
     seconds: float
     nodes: Mapping[str, NodeOutcome]
+
+    def of_fleet(self, command: str) -> "PushReport":
+        """The same, with the commands that its reasons name turned to the fleet of `command`."""
+        nodes = {
+            name: seen
+            if seen.reason is None
+            else replace(seen, reason=for_fleet(seen.reason, command))
+            for name, seen in self.nodes.items()
+        }
+        return replace(self, nodes=nodes)

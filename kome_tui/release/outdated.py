@@ -25,4 +25,5 @@ def outdated(topology: Topology, name: str, status: NodeStatus) -> str | None:
         old.append("host files")
     if not old:
         return None
-    return f"{' and '.join(old)} not of this console and topology: kome-tui rebuild {name}"
+    renew = f"`kome-tui rebuild {name}` renews that"
+    return f"{' and '.join(old)} not of this console and topology; {renew}"

@@ -1,9 +1,9 @@
 """plan: what a push would change. Asks the nodes, changes nothing."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from kome_tui.errors import FleetError
+from kome_tui.errors import KomeError
 from kome_tui.nginx.diff import unified
 from kome_tui.nginx.meaning import changes
 from kome_tui.nginx.render import Release
@@ -11,6 +11,7 @@ from kome_tui.nginx.rendered import release_of
 from kome_tui.release.engine import at_once
 from kome_tui.release.fleet_api import FleetApi
 from kome_tui.release.outdated import outdated
+from kome_tui.text import for_fleet
 from kome_tui.topology.model import Topology
 
 
@@ -39,6 +40,18 @@ def plan(topology: Topology, fleet: FleetApi, names: Sequence[str]) -> dict[str,
     return at_once(names, lambda name: _plan(topology, fleet, releases[name]))
 
 
+def of_fleet(plans: Mapping[str, NodePlan], command: str) -> dict[str, NodePlan]:
+    """The same, with the commands that reasons name turned to the fleet of `command`."""
+
+    def named(words: str | None) -> str | None:
+        return for_fleet(words, command) if words is not None else None
+
+    return {
+        name: replace(made, reason=named(made.reason), outdated=named(made.outdated))
+        for name, made in plans.items()
+    }
+
+
 def _plan(topology: Topology, fleet: FleetApi, release: Release) -> NodePlan:
     try:
         client = fleet.node(release.node)
@@ -47,8 +60,8 @@ def _plan(topology: Topology, fleet: FleetApi, release: Release) -> NodePlan:
         if status.live == release.id and not status.drift:
             return NodePlan(status.live, release.id, False, False, "", None, (), old)
         served = client.live_conf().decode("utf-8", "backslashreplace")
-    except FleetError as error:
-        return NodePlan(None, release.id, False, None, "", error.what)
+    except KomeError as error:  # of the node, or of our own ssh, which then reaches no node
+        return NodePlan(None, release.id, False, None, "", error.words)
     live = status.live or "what it serves now"
     diff = unified(served, release.conf, f"{release.node} {live}", f"{release.node} {release.id}")
     felt = changes(served, release.conf)

@@ -29,13 +29,18 @@ from kome_tui.release.fleet_api import Report
 from kome_tui.release.outcome import NodeOutcome, Outcome, Progress, PushReport, PushResult
 from kome_tui.release.set_up import Choices, Stopped
 from kome_tui.release.way_back import prove_way_back
+from kome_tui.signals.checks import check_http
+from kome_tui.signals.dial import direct
 from kome_tui.topology.model import Topology
 
 PASSWORD_TRIES = 3
+HEALTH = "/.kome/health"
+PORT_S = 2.0
 
 OpenFleet = Callable[[Topology], Fleet]
-AskPassword = Callable[[tuple[str, ...]], str]
-"""(nodes) -> the password that sudo wants there. Raises RefusedError where nobody can be asked."""
+AskPassword = Callable[[tuple[str, ...], bool], str]
+"""(nodes, again) -> the password that sudo wants there; `again`: it does not take the one before.
+Raises RefusedError where nobody can be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +128,28 @@ class Rebuild:
                 else seen
                 for name, seen in pushed.nodes.items()
             }
+            self._name_closed_ports(report)
         ordered = {name: self._outcomes[name] for name in self._names}
         return PushReport(self._result(result, failed), time.monotonic() - self._began, ordered)
+
+    def _name_closed_ports(self, report: Report) -> None:
+        """A host may have a firewall of its own, and a release may be proved through SSH."""
+
+        def look(name: str) -> None:
+            endpoint = self._topology.http_of(name)
+            check = check_http(endpoint, HEALTH, direct, PORT_S)
+            if check.state == "down":
+                why = f"note: {endpoint} answers to the host itself and not to us ({check.reason})"
+                report(Progress(name, "prove", f"{why}: has it a firewall of its own?"))
+
+        new = [
+            name
+            for name, found in self._found.items()
+            if found.bootstrap is not None
+            and self._fleet.target(name).proxy is None  # else we may stand elsewhere
+            and self._outcomes[name].outcome in ("committed", "unchanged")
+        ]
+        at_once(new, look)
 
     def _result(self, pushed: PushResult, failed: bool) -> PushResult:
         kinds = {seen.outcome for seen in self._outcomes.values()}
@@ -163,12 +188,13 @@ class Rebuild:
             locked = tuple(name for name in self._names if name in self._locked)
             if not locked:
                 return
-            password = ask_password(locked)
+            password = ask_password(locked, attempt > 0)
             last = attempt == PASSWORD_TRIES - 1
             for name, wrong in at_once(locked, partial(self._try, password)).items():
-                if wrong is None or last:
+                ended_here = wrong is None or last or not wrong.may_be_mistyped
+                if ended_here:
                     self._locked.remove(name)
-                if wrong is not None and last:
+                if wrong is not None and ended_here:
                     del self._found[name]
                     self._outcomes[name] = ended("refused", None, str(wrong))
 

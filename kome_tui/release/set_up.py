@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kome_tui.errors import FleetError, KomeError, NodeBusy, NodeRefused
 from kome_tui.fleet.answers import NodeStatus
-from kome_tui.fleet.bootstrap import Bootstrap, HostState
+from kome_tui.fleet.bootstrap import OTHER_NGINX, WAITING, Bootstrap, HostState
 from kome_tui.fleet.fleet import Fleet
 from kome_tui.fleet.node_admin import HostChange, Upload
 from kome_tui.fleet.operator_keys import PublicKey, of_operator
@@ -29,7 +29,13 @@ from kome_tui.topology.model import Topology
 
 NEEDED_BYTES = 200 * 1024 * 1024
 """nginx with what it needs, and room for apt to unpack it."""
+LEAST_BYTES = 4 * 1024 * 1024
+"""An account, the script, the host files and their journal, and a first release."""
 LOGIN_AGAIN_S = 1.0
+SSHD_RULE = "/etc/ssh/sshd_config.d/10-kome.conf"
+INCLUDE_IT = (
+    "SSH forwards to anywhere until sshd_config begins with Include /etc/ssh/sshd_config.d/*.conf"
+)
 _SSH_PORT = 22
 _ARCHITECTURE = re.compile(r"_([a-z0-9]+)\.deb\Z")
 
@@ -59,6 +65,9 @@ def obstacle(topology: Topology, name: str, host: HostState, choices: Choices) -
     user = topology.ssh_of(name).user
     port = topology.http_of(name).port
     others = [holder for holder in host.holders if holder != "nginx"]
+    if OTHER_NGINX in others:
+        held = f"port {port} is held by an nginx that {topology.layout_of(name).pid} does not name"
+        return f"{held} (a container's, or one started by hand): stop it, then try again"
     if others:
         held = f"port {port} is held by {', '.join(others)}"
         return f"{held}: only an nginx can be taken over; stop it, then try again"
@@ -66,18 +75,34 @@ def obstacle(topology: Topology, name: str, host: HostState, choices: Choices) -
         return "it does not run systemd, and rebuild sets up no other host"
     if host.missing and not host.has_apt:
         return f"it has no apt-get, and lacks {', '.join(host.missing)}"
-    if host.missing and host.disk_free_bytes is not None and host.disk_free_bytes < NEEDED_BYTES:
+    needed = NEEDED_BYTES if host.missing else LEAST_BYTES
+    if host.disk_free_bytes is not None and host.disk_free_bytes < needed:
         free_mb = host.disk_free_bytes // 1024 // 1024
-        return f"the disk is full: {free_mb} MB free, {NEEDED_BYTES // 1024 // 1024} MB needed"
-    return shut_out(user, host.sshd_rules or "")
+        return f"the disk is full: {free_mb} MB free, {needed // 1024 // 1024} MB needed"
+    rules = host.sshd_rules or ""
+    return shut_out(user, rules) or (None if host.has_account else keys_elsewhere(rules))
+
+
+def keys_elsewhere(rules: str) -> str | None:
+    """Where sshd looks for keys, if not where ours are written; of an account that has none yet."""
+    files = rules_of(rules).get("authorizedkeysfile", [".ssh/authorized_keys"])
+    if any(file.endswith(".ssh/authorized_keys") for file in files):
+        return None
+    return f"its sshd looks for keys in {', '.join(files)} (AuthorizedKeysFile), not in ~/.ssh"
+
+
+def rules_of(lines: str) -> dict[str, list[str]]:
+    """Keyword and values of what `sshd -T` has printed, lines divided by semicolons."""
+    rules: dict[str, list[str]] = {}
+    for line in lines.split(";"):
+        key, _, value = line.strip().partition(" ")
+        rules.setdefault(key, []).extend(value.split())
+    return rules
 
 
 def shut_out(user: str, rules: str) -> str | None:
     """Why sshd's rules, as `sshd -T` prints them, would not let `user` in; None: they do."""
-    lists: dict[str, list[str]] = {}
-    for rule in rules.split(";"):
-        key, _, value = rule.strip().partition(" ")
-        lists.setdefault(key, []).extend(value.split())
+    lists = rules_of(rules)
 
     def named(key: str) -> bool:
         return any(fnmatchcase(user, pattern.partition("@")[0]) for pattern in lists[key])
@@ -137,8 +162,9 @@ class SetUp:
         if host.wider_sudo is not None:
             self._say(f"note: {user} may also run as root there: {host.wider_sudo}")
         self._step("1/4 packages: " + (", ".join(host.missing) or "all there"))
-        if host.missing:
-            self._install(bootstrap, host)
+        sent = self._send_packages(bootstrap, host) if host.missing else 0
+        # also where all are there: a power cut may have left something of ours to take away
+        bootstrap.install_packages(sent, self._about_packages)
         keys = keys_for(self._fleet, self._name, self._choices)
         self._step(f"2/4 user {user}, who logs in with {', '.join(map(str, keys))}")
         bootstrap.make_account(user, tuple(key.line for key in keys))
@@ -150,7 +176,17 @@ class SetUp:
             lambda *change: bootstrap.host(script, *change),
             lambda token: bootstrap.cancel(script, token),
         )
+        if bootstrap.enable_nginx():
+            self._say("note: nginx was not started at boot there; from now on it is")
+        if rules_of(bootstrap.look(user, script).sshd_rules or "").get("permitopen") == ["any"]:
+            self._say(f"note: its sshd does not read {SSHD_RULE}: {INCLUDE_IT}")
         self._check()
+
+    def _about_packages(self, line: str) -> None:
+        if self._stop.is_set():
+            raise Stopped("stopped by the operator; apt goes on there: run it again to go on")
+        if line != WAITING:
+            self._say(f"1/4 packages: {line}")
 
     def as_node(self, status: NodeStatus) -> None:
         """A node that has been set up: its script and its host files, where they are old."""
@@ -172,7 +208,7 @@ class SetUp:
     def _say(self, text: str) -> None:
         self._report(Progress(self._name, "set-up", text))
 
-    def _install(self, bootstrap: Bootstrap, host: HostState) -> None:
+    def _send_packages(self, bootstrap: Bootstrap, host: HostState) -> int:
         wanted = [
             file
             for file in self._choices.packages
@@ -182,9 +218,9 @@ class SetUp:
         if self._choices.packages and not wanted:
             raise NoWay(f"no package for {host.architecture}", where=self._name)
         for number, file in enumerate(wanted, 1):
-            self._say(f"1/4 packages: sending {number} of {len(wanted)}, {file.name}")
+            self._step(f"1/4 packages: sending {number} of {len(wanted)}, {file.name}")
             bootstrap.send_package(number, file)
-        bootstrap.install_packages(lambda line: self._say(f"1/4 packages: {line}"))
+        return len(wanted)
 
     def _host(
         self,

@@ -124,10 +124,9 @@ class Push:
         if isinstance(error, NodeRefused) and error.failed:
             try:
                 return _decided(trial, self.fleet.node(trial.node).cancel(token), str(error))
-            except NodeRefused:
-                pass  # it knows no trial of ours: nothing was begun
-            except KomeError:
-                return self._ask_how_it_ended(trial, token, str(error))
+            except KomeError as answer:
+                if not _knows_no_trial(answer):
+                    return self._ask_how_it_ended(trial, token, str(error))
         return "refused", trial.previous, str(error)
 
     def _ask_how_it_ended(self, trial: Trial, token: str, why: str) -> Ending:
@@ -140,9 +139,9 @@ class Push:
         while True:
             try:
                 return _decided(trial, self.fleet.node(trial.node).cancel(token), why)
-            except NodeRefused:
-                return self._as_it_stands(trial, why)
             except KomeError as error:  # not only the node: our own ssh may have stopped to work
+                if _knows_no_trial(error):
+                    return self._as_it_stands(trial, why)
                 if time.monotonic() > deadline:
                     lost = f"{why}; it cannot be asked ({error.what}) and goes back by itself"
                     return "unreachable", None, lost
@@ -155,6 +154,11 @@ class Push:
         except KomeError as error:
             return "unreachable", None, f"{why}; {error.what}"
         return _taken_back(trial, live, False, why)
+
+
+def _knows_no_trial(error: KomeError) -> bool:
+    """The node's own word on `cancel`; where it failed, or its sshd refused, a trial may run."""
+    return isinstance(error, NodeRefused) and error.verb == "cancel" and not error.failed
 
 
 def _decided(trial: Trial, decided: Decided, why: str | None) -> Ending:

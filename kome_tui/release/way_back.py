@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from kome_tui.errors import FleetError, NodeBusy, NodeRefused
+from kome_tui.errors import KomeError, NodeBusy, NodeRefused
 from kome_tui.nginx.render import render_release
 from kome_tui.release.engine import at_once, ended
 from kome_tui.release.fleet_api import FleetApi, Report
@@ -70,7 +70,7 @@ def _rehearse(topology: Topology, fleet: FleetApi, name: str, report: Report) ->
             how = ended("degraded", decided.live, decided.reason or "it did not go back")
     except (NodeBusy, NodeRefused) as error:
         how = ended("refused", None, str(error))
-    except FleetError as error:
+    except KomeError as error:  # of the host, or of our own ssh, which then reaches no host
         how = ended("unreachable", None, f"{error}; it goes back by itself")
     finally:
         client.hang_up()

@@ -18,7 +18,7 @@ from kome_tui.reading import Missing, Reading
 from kome_tui.release.deploy import deploy
 from kome_tui.release.fleet_api import Report
 from kome_tui.release.outcome import Progress, PushReport
-from kome_tui.release.plan import NodePlan, plan
+from kome_tui.release.plan import NodePlan, of_fleet, plan
 from kome_tui.release.rollback import rollback, ways_back
 from kome_tui.session.fleet_api import FleetApi
 from kome_tui.session.looks import (
@@ -54,6 +54,7 @@ from kome_tui.state import (
     evidence_of,
     first_state,
 )
+from kome_tui.text import for_fleet
 from kome_tui.topology.model import Topology
 from kome_tui.triage.engine import diagnose
 
@@ -206,11 +207,12 @@ class Session:
         """What a push would change. Blocks; raises KomeError."""
         found = plan(self.topology, self._fleet, nodes)
         self._put(PlanSeen(self._clock()))
-        return found
+        return of_fleet(found, self.state.command)
 
     def ways_back(self, nodes: tuple[str, ...]) -> Mapping[str, str]:
         """From where to where a rollback would take each node, in words. Blocks."""
-        return ways_back(self.topology, self._fleet, nodes)
+        ways = ways_back(self.topology, self._fleet, nodes)
+        return {name: for_fleet(way, self.state.command) for name, way in ways.items()}
 
     # Threads. Each is a short loop; what it finds goes to the inbox.
 
@@ -284,7 +286,7 @@ class Session:
         try:
             report = work(self._report, stop)
         except KomeError as error:
-            self._push_failed(str(error))
+            self._push_failed(for_fleet(str(error), self.state.command))
             return
         self._push_over(report, None)
         if _found_buffering(self.state):

@@ -70,7 +70,7 @@ def after_error(node: str, error: KomeError, at: float) -> tuple[Event, ...]:
 
 def words_of(error: KomeError) -> str:
     """An error as a reason: without the node's name, which stands beside it anyway."""
-    return f"{error.what}; {error.hint}" if error.hint else error.what
+    return error.words
 
 
 def wait_s(failures: int, state: SshState | None) -> float:

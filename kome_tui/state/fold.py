@@ -30,6 +30,7 @@ from kome_tui.state.model import (
     TrafficSeen,
     UpstreamSeen,
 )
+from kome_tui.state.naming import named
 from kome_tui.topology.model import Topology, UpstreamName
 from kome_tui.triage.model import OPERATOR, Evidence, NodeEvidence
 
@@ -69,6 +70,7 @@ def first_state(
 
 def apply(state: ConsoleState, event: Event) -> ConsoleState:
     """The state after `event`. An event about an unknown node changes the time only."""
+    event = named(event, state.command)
     after = replace(_changed(state, event), now=max(state.now, _time_of(event)))
     return written(state, after, event)
 

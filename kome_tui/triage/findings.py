@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from kome_tui.text import for_fleet
 from kome_tui.triage import words
 from kome_tui.triage.catalogue import CATALOGUE
 from kome_tui.triage.model import Action, Evidence, Finding, Seen, Severity
@@ -54,4 +55,4 @@ def finding(
 
 def _with_command(piece: Seen, command: str) -> Seen:
     """An error of a node names commands too, and does not know of which fleet."""
-    return replace(piece, seen=piece.seen.replace("`kome-tui ", f"`{command} "))
+    return replace(piece, seen=for_fleet(piece.seen, command))

@@ -216,24 +216,37 @@ keep_what_serves() {
     live_id
     drift
     [ "$live" = - ] || [ "$drift" = yes ] || return 0
-    [ -r "$ETC/nginx.conf" ] || end refused "there is no $ETC/nginx.conf to go back to"
     digest "$ETC/nginx.conf"
     was=$live held=$sum
     keep=$(printf '%s' "$held" | cut -c1-12)
-    if [ "$live" != - ] && verified "$live" && cmp -s "$ETC/nginx.conf" "$STATE/releases/$live/nginx.conf"; then
+    if [ -z "$held" ]; then # it was removed, or cannot be read
+        [ "$live" != - ] && verified "$live" || end refused "there is no readable $ETC/nginx.conf to go back to"
+        keep=$live
+    elif [ "$live" != - ] && verified "$live" && cmp -s "$ETC/nginx.conf" "$STATE/releases/$live/nginx.conf"; then
         keep=$live
     elif [ ! -d "$STATE/releases/original" ] || cmp -s "$ETC/nginx.conf" "$STATE/releases/original/nginx.conf"; then
         keep=original
     fi
-    [ -d "$STATE/releases/$keep" ] || archive "$keep" || end failed "cannot keep what $ETC holds"
+    [ "$keep" = original ] || [ ! -d "$STATE/releases/$keep" ] || verified "$keep" || rm -rf "${STATE:?}/releases/$keep"
+    if [ ! -d "$STATE/releases/$keep" ] && ! archive "$keep"; then
+        rm -rf "$private"
+        end failed "cannot keep what $ETC holds"
+    fi
     sums=
     fp archived
+    # What nginx refuses is kept to be read. The way back is then the release before, which nginx still runs.
+    [ "$live" = - ] || ! verified "$live" || loadable "$ETC/nginx.conf" || keep=$live
     link_to "releases/$keep" "$STATE/current" && durable "$STATE" || end failed "cannot write in $STATE"
     fp adopted
     linked || { link_to "$STATE/current/nginx.conf" "$ETC/nginx.conf" && durable "$ETC"; } ||
         end failed "cannot make $ETC/nginx.conf a link"
     [ "$was" = - ] || [ "$was" = original ] || verified "$was" || rm -rf "${STATE:?}/releases/$was"
     live=$keep
+}
+
+loadable() { # FILE
+    test_conf "$1"
+    [ $? -ne 1 ]
 }
 
 archive() { # NAME; $held is the digest of the file

@@ -77,7 +77,7 @@ accepted() { # FILE: a warning counts too: a conflicting server name means that 
 same_pid_file() { # FILE
     while IFS=' ;' read -r key value _; do
         case $key in
-            pid) [ "$value" = "$PID" ] || end refused "nginx's pid file would be $value, and kome-node here looks for $PID" ;;
+            pid) [ "$value" = "$PID" ] || end refused "nginx's pid file would be $value, and kome-node here looks for $PID: rebuild the node" ;;
             events) return 0 ;;
         esac
     done <"$1"
@@ -100,7 +100,7 @@ new_ports_are_free() { # FILE
 listens() { # FILE
     wanted='' ours='' part=new
     for address in $(echo 'listen : ' | sed -n 's/^[[:space:]]*listen[[:space:]]\{1,\}\([0-9.:]*\)[; ].*/\1/p' \
-        "$1" /dev/stdin "$ETC/nginx.conf" "$STATE/current/nginx.conf" 2>/dev/null); do
+        "$1" /dev/stdin "$STATE/current/nginx.conf" "$ETC/nginx.conf" 2>/dev/null); do
         case $address in
             :) part=live && continue ;;
             *:*) ;;

@@ -4,11 +4,13 @@
 runner() {
     ROLE=runner
     read_journal || exit 1
+    read_last
+    own=$j_token before_us=$l_token
     exec 8<>"$RUN/wake"
     fp start
     # Not yet durable: until a decision is, whoever finds the journal goes back; forward() makes it so.
     if ! link_to "releases/$j_id" "$STATE/current"; then
-        back 'the link cannot be switched'
+        go_back 'the link cannot be switched'
         exit
     fi
     fp switched
@@ -18,7 +20,7 @@ runner() {
     expected=-
     ! noted "$j_id" answer || expected=$noted
     if ! prove "$j_id" "$expected" judge "$PROOF_CS"; then
-        back "$why"
+        go_back "$why"
         exit
     fi
     fp proved
@@ -34,6 +36,7 @@ wait_for_decision() {
     phase proved "$deadline"
     exec 7>&- # the verb that waits goes on
     while :; do
+        ! superseded || return
         if [ -L "$STATE/journal/decision" ]; then
             fp decision
             settle 'cancelled by the console'
@@ -41,17 +44,34 @@ wait_for_decision() {
         fi
         now
         if [ "$now" -ge "$deadline" ]; then
-            back 'not confirmed in time'
+            go_back 'not confirmed in time'
             return
         fi
         if ! title "$master" || [ "${title#nginx: master}" = "$title" ]; then
-            back 'nginx died during the trial'
+            go_back 'nginx died during the trial'
             return
         fi
         pause=$((deadline - now))
         [ "$pause" -lt 50 ] || pause=50
         woken "$pause"
     done
+}
+
+# Where somebody has removed the file of the lock, others may have ended this trial, and have confirmed a
+# release since, which is not ours to take back. A journal that is just gone is no such news.
+superseded() {
+    told=''
+    { read -r told _ <"$STATE/last"; } 2>/dev/null
+    [ "$told" = "$before_us" ] || return 0
+    while IFS='=' read -r key value; do
+        [ "$key" != token ] || [ "$value" = "$own" ] || return 0
+    done 2>/dev/null <"$STATE/journal/txn"
+    return 1
+}
+
+go_back() { # REASON
+    ! superseded || exit 0
+    back "$1"
 }
 
 woken() { # CENTISECONDS at most, less when a verb has written to the pipe

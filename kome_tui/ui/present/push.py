@@ -80,7 +80,9 @@ def question(state: ConsoleState, nodes: tuple[str, ...]) -> PushQuestion | None
         text.append(line("after the push (timeouts.shutdown in the topology)."))
     if bare:
         text.append(line(Span(words.listed(bare), "warn"), " not set up yet, and left out."))
-        text.append(line("To set up: ", Span(f"kome-tui rebuild {' '.join(bare)}", "accent")))
+        text.append(
+            line("To set up: ", Span(f"{state.command} rebuild {' '.join(bare)}", "accent"))
+        )
     if rest:
         return PushQuestion(f"Push to {count}?", tuple(text), f"Push {count}", rest, drifted)
     return PushQuestion("Nothing to push to", tuple(text), "", (), ())
