@@ -17,7 +17,7 @@ from kome_tui.release.waves import waves
 T = TypeVar("T")
 
 MOST_AT_ONCE = 64
-# Threads stay once they were needed: starting eleven took half the time of a push that changes nothing.
+# Threads stay once they were needed: starting eleven took half of a push that changes nothing.
 _workers = ThreadPoolExecutor(MOST_AT_ONCE, "push")
 
 Prepare = Callable[[str], Trial | NodeOutcome]
