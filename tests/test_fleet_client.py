@@ -155,7 +155,7 @@ def test_with_sudo_the_script_is_run_by_sudo_alone(site: Site) -> None:
     topology = topology.model_copy(update={"layout": layout})
     with Fleet(topology, site.config()) as fleet, pytest.raises(NotSetUp):
         fleet.node("front").status()
-    assert site.server.commands == ["exec sudo -n /opt/kome-node"]
+    assert site.server.commands == ["exec env LC_ALL=C sudo -n /opt/kome-node"]
 
 
 @pytest.mark.parametrize(

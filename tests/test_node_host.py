@@ -343,7 +343,10 @@ def test_nobody_pushes_during_a_trial_of_the_host(host: Host) -> None:
     one = host.release("one")
     host.change({SSHD: "one\n"})
     host.stage(one)
-    assert host.apply(one, "t2").end.startswith("busy")
+    busy = host.apply(one, "t2").end
+    assert busy.startswith("busy ops.laptop since ")
+    assert busy.endswith(", who changes host files")
+    assert host.run("status")["busy"] == busy.removeprefix("busy ")
     assert host.change({SSHD: "two\n"}, token="t3").end.startswith("busy")
     host.run("cancel", token="t1")
     host.settled()

@@ -17,7 +17,7 @@ import pytest
 from kome_tui.errors import UsageError
 from kome_tui.fleet.script import node_script
 from kome_tui.topology.model import Layout
-from tests.node_machine import Built, Machine, Shell, parsed
+from tests.node_machine import Answer, Built, Machine, Shell, parsed
 from tests.ports import free_port
 from tests.waiting import wait_until
 
@@ -199,31 +199,73 @@ def test_stage_leaves_nothing_when_the_upload_is_abandoned(machine: Machine) -> 
     assert list((machine.state / "releases").iterdir()) == []
 
 
+class Steps:
+    """The steps of one push, asked of one process as the console asks them."""
+
+    def __init__(self, machine: Machine, built: Built) -> None:
+        sha = hashlib.sha256(built.conf).hexdigest()
+        size = len(built.conf)
+        self.process = machine.start("stage", id=built.id, size=size, sha256=sha, more="yes")
+        assert self.process.stdin is not None
+        self.process.stdin.write(built.conf)
+        self.staged = self._answer()
+
+    def ask(self, step: str) -> Answer:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"kome/1 {step}\n".encode())
+        return self._answer()
+
+    def _answer(self) -> Answer:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.flush()
+        lines = [self.process.stdout.readline()]
+        while lines[-1] and not lines[-1].startswith(b"end"):
+            lines.append(self.process.stdout.readline())
+        return parsed(0, b"".join(lines))
+
+
 def test_steps_of_a_push_on_one_standard_input(machine: Machine) -> None:
     one = machine.release("one")
-    sha = hashlib.sha256(one.conf).hexdigest()
-    started = machine.start("stage", id=one.id, size=len(one.conf), sha256=sha, more="yes")
-    assert started.stdin is not None
-    assert started.stdout is not None
-    started.stdin.write(one.conf)
-    steps = (
-        f"apply id={one.id} token=t1 trial=30 by=ops more=yes",
-        "confirm token=t1 more=yes",
-    )
-    answers = []
-    for step in (*steps, None):
-        started.stdin.flush()
-        lines = [started.stdout.readline()]
-        while lines[-1] and not lines[-1].startswith(b"end"):
-            lines.append(started.stdout.readline())
-        answers.append(parsed(0, b"".join(lines)))
-        if step is not None:
-            started.stdin.write(f"kome/1 {step}\n".encode())
-    out, err = started.communicate(timeout=10)
-    assert (out, err, started.returncode) == (b"", b"", 0)
-    assert [answer.end for answer in answers] == ["ok", "ok", "ok"]
-    assert answers[2]["decision"] == "confirmed"
+    steps = Steps(machine, one)
+    applied = steps.ask(f"apply id={one.id} token=t1 trial=30 by=ops more=yes")
+    confirmed = steps.ask("confirm token=t1 more=yes")
+    out, err = steps.process.communicate(timeout=10)
+    assert (out, err, steps.process.returncode) == (b"", b"", 0)
+    assert [answer.end for answer in (steps.staged, applied, confirmed)] == ["ok", "ok", "ok"]
+    assert confirmed["decision"] == "confirmed"
     machine.agrees(one.id, "one")
+
+
+def test_what_was_changed_by_hand_between_stage_and_apply_is_not_overwritten(
+    machine: Machine,
+) -> None:
+    one, two = machine.release("one"), machine.release("two")
+    machine.push(one, "t1")
+    steps = Steps(machine, two)
+    assert steps.staged["drift"] == "no"
+    file = machine.root / "etc/nginx.conf"
+    by_hand = file.read_bytes() + b"# by hand\n"
+    file.unlink()
+    file.write_bytes(by_hand)
+    answer = steps.ask(f"apply id={two.id} token=t2 trial=30 by=ops more=yes")
+    steps.process.communicate(timeout=10)
+    assert answer.end.startswith("refused changed by hand while this push waited")
+    assert (file.read_bytes(), machine.page()) == (by_hand, "one")
+    assert machine.run("status")["trial"] == "-"
+
+
+def test_what_another_push_has_confirmed_between_stage_and_apply_is_not_replaced(
+    machine: Machine,
+) -> None:
+    one, two, three = (machine.release(text) for text in ("one", "two", "three"))
+    machine.push(one, "t1")
+    steps = Steps(machine, two)
+    machine.push(three, "t3")
+    answer = steps.ask(f"apply id={two.id} token=t2 trial=30 by=ops more=yes")
+    steps.process.communicate(timeout=10)
+    assert answer.end.startswith(f"refused another push came between: release {three.id} serves")
+    machine.agrees(three.id, "three")
 
 
 def test_unchanged_reads_no_upload_and_takes_no_further_request(machine: Machine) -> None:

@@ -47,6 +47,7 @@ TICK_LIMIT_S = 20.0
 """A follow without a sign of life (one is due every 5 s) is dead."""
 _LATER_STEPS = frozenset({"apply", "confirm", "cancel"})
 """Verbs that may be asked of a script that has done the step before: one exec for a whole push."""
+# As sudo and sh say it without a translation.
 _NOT_SET_UP = re.compile(
     r"password is required|not allowed|may not run sudo|not in the sudoers|must have a tty"
     r"|command not found|[Nn]o such file|[Nn]ot found|can't open|cannot open"
@@ -74,7 +75,9 @@ class NodeClient:
         self._port = port or layout.port
         script = shlex.quote(layout.script)
         self._command = (
-            f"exec sudo -n {script}" if layout.root == "sudo" else f"exec /bin/sh {script}"
+            f"exec env LC_ALL=C sudo -n {script}"
+            if layout.root == "sudo"
+            else f"exec /bin/sh {script}"
         )
 
     def stage(self, release_id: str, conf: bytes) -> Staged:

@@ -193,7 +193,7 @@ lock() {
     until flock -n 9; do
         [ "$tries" -lt 50 ] && [ -L "$STATE/journal/decision" ] || ! read_journal || end busy "$j_by since $j_since"
         tries=$((tries + 1))
-        [ "$tries" -lt 50 ] || end busy 'another command is at work on this node'
+        [ "$tries" -lt 50 ] || { busy_by && end busy "$busy"; } || end busy 'another command is at work on this node'
         nap 2
     done
 }
@@ -206,6 +206,21 @@ finished() {
     exec 9>&-
 }
 
+# Who holds the lock for a trial, of a release or of host files, in $busy.
+busy_by() {
+    if read_journal; then
+        busy="$j_by since $j_since"
+    else
+        h_by='' h_since=''
+        [ -r "$STATE/host.trial/txn" ] || return 1
+        while IFS='=' read -r key value; do
+            case $key in by) h_by=$value ;; since) h_since=$value ;; esac
+        done <"$STATE/host.trial/txn"
+        [ -n "$h_by" ] || return 1
+        busy="$h_by since $h_since, who changes host files"
+    fi
+}
+
 lock_is_free() { (open_lock && flock -n 9) >/dev/null 2>&1; }
 
 # ---------------------------------------------------------------- what the node served before
@@ -215,6 +230,7 @@ lock_is_free() { (open_lock && flock -n 9) >/dev/null 2>&1; }
 keep_what_serves() {
     live_id
     drift
+    as_staged
     [ "$live" = - ] || [ "$drift" = yes ] || return 0
     digest "$ETC/nginx.conf"
     was=$live held=$sum
@@ -242,6 +258,14 @@ keep_what_serves() {
         end failed "cannot make $ETC/nginx.conf a link"
     [ "$was" = - ] || [ "$was" = original ] || verified "$was" || rm -rf "${STATE:?}/releases/$was"
     live=$keep
+}
+
+# Whoever asked for this switch decided by what stage, the same process, told a moment ago.
+as_staged() {
+    [ -n "${staged_live:-}" ] || return 0
+    [ "$live" = "$staged_live" ] || end refused "another push came between: release $live serves, a moment ago it was $staged_live"
+    [ "$drift" = no ] || [ "$staged_drift" = yes ] ||
+        end refused 'changed by hand while this push waited; look with plan, then --accept-drift'
 }
 
 loadable() { # FILE

@@ -24,8 +24,8 @@ stage() {
     fp staged
     unchanged=no
     if [ "$live" = "$a_id" ] && [ "$drift" = no ] && master && answers "$a_id" -; then unchanged=yes; fi
-    trial=-
-    ! read_journal || trial=$j_id
+    trial=- staged_live=$live staged_drift=$drift
+    ! read_journal || { trial=$j_id && staged_live=''; } # apply ends that first
     say_staged "$drift" "$unchanged" "$trial"
 }
 

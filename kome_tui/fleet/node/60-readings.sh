@@ -37,7 +37,7 @@ status() {
     say "kept $(kept_ids)"
     say "disk_free $(bytes_of_kb "$free")"
     say "inodes_free $inodes"
-    if read_journal && ! lock_is_free; then say "busy $j_by since $j_since"; else say 'busy -'; fi
+    if busy_by && ! lock_is_free; then say "busy $busy"; else say 'busy -'; fi
     end_ok
 }
 
