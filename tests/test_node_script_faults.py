@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -316,6 +317,24 @@ def test_full_disk_refuses_with_free_and_needed(small_disk: Machine) -> None:
     full = "refused the disk is full: 0 KB free, "
     assert machine.stage(machine.release("three")).end.startswith(full)
     assert machine.apply(two, "t2").end.startswith(full)
+    machine.agrees(one.id, "one")
+
+
+@needs_mount
+def test_little_room_refuses_a_release_and_still_lets_the_node_go_back(
+    small_disk: Machine,
+) -> None:
+    machine = small_disk
+    one, two = machine.release("one"), machine.release("two")
+    machine.push(one, "t1")
+    machine.push(two, "t2")
+    fill(machine)
+    filler = machine.state / "filler"
+    os.truncate(filler, filler.stat().st_size - 128 * 1024)
+    refused = machine.stage(machine.release("three")).end
+    assert re.fullmatch(r"refused the disk is full: 1\d\d KB free, 3\d\d KB needed", refused)
+    assert machine.run("rollback", to=one.id, token="t3", trial=30, by="ops").end == "ok"
+    assert machine.run("confirm", token="t3")["decision"] == "confirmed"
     machine.agrees(one.id, "one")
 
 

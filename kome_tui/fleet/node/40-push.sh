@@ -1,6 +1,8 @@
 # ---------------------------------------------------------------- a push: stage
 
 WAIT_CS=3600 # for the runner: a proof, and twice the way back
+APPLY_KB=256 # and a good deal of it is reserve
+ROLLBACK_KB=64 # a journal, and no release
 
 stage() {
     stage_asks
@@ -8,7 +10,7 @@ stage() {
     finished
     live_id
     if serves_it_already; then say_nothing_to_stage; fi
-    room $((a_size * 3 / 1024 + 64))
+    room $((a_size * 3 / 1024 + 64 + APPLY_KB)) # else apply refuses, when other nodes have switched already
     private=$STATE/releases/.in.$$
     trap '[ ! -d "$private" ] || rm -rf "$private"' EXIT
     trap 'exit 1' HUP INT TERM PIPE
@@ -158,7 +160,7 @@ begin() { # ID, or - for the previous one
     sweep_journal
     settle 'an earlier push was left unfinished' || end degraded "an earlier push cannot be taken back: $reason"
     read_last && [ "$l_token" = "$a_token" ] && end refused 'this token was used before'
-    room 256
+    if [ "$verb" = rollback ]; then room "$ROLLBACK_KB"; else room "$APPLY_KB"; fi
     for name in phase reason guard; do printf '' >"$RUN/$name" || end failed "cannot write in $RUN"; done
     [ -p "$RUN/wake" ] || mkfifo "$RUN/wake" || end failed "cannot write in $RUN"
     setsid "$SH" "$SELF" guard "$a_token" </dev/null >>"$RUN/log" 2>&1 9>&- & # ready when it is asked for
