@@ -24,5 +24,5 @@ else
     printf 'checks: skipped shellcheck: it is not installed (apt install shellcheck)\n' >&2
 fi
 # A worker for each core. A test that needs a second try on a busy machine is run again, and printed as
-# such (R).
-check "tests: pytest" pytest -n auto --maxprocesses 4 --dist loadgroup --reruns 2 "$@"
+# such (R), and named at the end.
+check "tests: pytest" pytest -n auto --maxprocesses 4 --dist loadgroup --reruns 2 -raR "$@"
