@@ -31,12 +31,17 @@ class Fleet:
         self._ssh_config = ssh_config
         self._closed = threading.Event()
         self._slots = {name: _Slot() for name in topology.nodes}
+        self._nodes: dict[str, NodeClient] = {}
 
     def node(self, name: str) -> NodeClient:
         """The verbs of one node. Connects when the first of them is called."""
-        layout, port = self._topology.layout_of(name), self._topology.http_of(name).port
-        waiting = self._slots[name].waiting
-        return NodeClient(name, layout, lambda: self._connected(name), waiting, port)
+        made = self._nodes.get(name)
+        if made is None:  # kept: a push asks for each node many times
+            layout, port = self._topology.layout_of(name), self._topology.http_of(name).port
+            waiting = self._slots[name].waiting
+            made = NodeClient(name, layout, lambda: self._connected(name), waiting, port)
+            self._nodes[name] = made
+        return made
 
     def admin(self, name: str) -> NodeAdmin:
         """The verbs of one node that are no push. Connects when the first of them is called."""
