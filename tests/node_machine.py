@@ -19,6 +19,7 @@ from typing import Literal
 from kome_tui.fleet.script import node_script
 from kome_tui.topology.model import Layout
 from tests.ports import free_port
+from tests.roles import Role, role_of
 from tests.waiting import wait_until
 
 Shell = Literal["dash", "busybox", "bash"]
@@ -236,6 +237,11 @@ class Machine:
                 if str(self.root) in line or self._has_open(entry):
                     found.append(int(entry.name))
         return found
+
+    def of_push(self, role: Role) -> list[int]:
+        """The runner of the push that goes on, or its guard; empty when there is none."""
+        found = self.processes(f"{self.script} runner")
+        return [pid for pid in found if role_of(pid, str(self.script)) == role]
 
     def _has_open(self, entry: Path) -> bool:
         for opened in (entry / "fd").iterdir():

@@ -41,6 +41,8 @@ class ScriptedNode:
     """Id under which it keeps what was changed by hand, and goes back to."""
     shows: str | None = None
     """What it says that its marker answers, where that is not the release's own id."""
+    scripts: list[str] = field(default_factory=list)
+    """Digests that its script tells of itself, one a stage()."""
     calls: list[str] = field(default_factory=list)
     before_apply: Callable[[], None] = lambda: None
 
@@ -55,7 +57,8 @@ class ScriptedNode:
         self._called("stage")
         self.staged = release_id
         same = self.live == release_id and not self.drift
-        return Staged(self.live, self.drift, same, None)
+        script = self.scripts.pop(0) if self.scripts else None
+        return Staged(self.live, self.drift, same, None, script_digest=script)
 
     def apply(self, release_id: str, token: str, trial_s: float) -> Applied:
         self.before_apply()

@@ -174,7 +174,7 @@ def test_stage_refuses_a_warning(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"size": 100_000}, "the upload was cut short"),
+        ({"size": 50}, "the upload was damaged"),
         ({"sha256": "0" * 64}, "the upload was damaged"),
         ({"id": "0123456789ab"}, "these bytes are not release 0123456789ab"),
         ({"id": "original"}, "the name original is taken"),
@@ -235,6 +235,24 @@ def test_steps_of_a_push_on_one_standard_input(machine: Machine) -> None:
     assert [answer.end for answer in (steps.staged, applied, confirmed)] == ["ok", "ok", "ok"]
     assert confirmed["decision"] == "confirmed"
     machine.agrees(one.id, "one")
+
+
+def test_script_that_was_started_ahead_waits_with_nothing_held(machine: Machine) -> None:
+    started = machine.start("ready", more="yes")
+    assert started.stdin is not None
+    assert started.stdout is not None
+    assert [started.stdout.readline() for _ in range(2)] == [b"kome-node 1 ready\n", b"end ok\n"]
+    one = machine.release("one")
+    machine.push(one, "t1")
+    words = f"id={one.id} size={len(one.conf)} sha256={hashlib.sha256(one.conf).hexdigest()}"
+    out, _ = started.communicate(f"kome/1 stage {words}\n".encode() + one.conf, timeout=10)
+    assert parsed(0, out)["unchanged"] == "yes"
+
+
+def test_script_that_was_started_ahead_leaves_with_its_console(machine: Machine) -> None:
+    started = machine.start("ready", more="yes")
+    out, err = started.communicate(timeout=10)
+    assert (out, err, started.returncode) == (b"kome-node 1 ready\nend ok\n", b"", 0)
 
 
 def test_what_was_changed_by_hand_between_stage_and_apply_is_not_overwritten(
@@ -424,7 +442,7 @@ def test_going_on_when_the_connection_dies_in_apply(machine: Machine) -> None:
     wait_until(lambda: machine.live() == one.id, every_s=0.001)
     started.kill()
     started.communicate()
-    wait_until(lambda: (machine.root / "run/phase").exists())
+    wait_until(lambda: "t1 proved" in (machine.root / "run/phase").read_text())
     assert machine.run("confirm", token="t1")["decision"] == "confirmed"
     machine.agrees(one.id, "one")
 

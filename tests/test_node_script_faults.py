@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.node_machine import Built, Machine
+from tests.roles import Role
 from tests.waiting import wait_until
 
 
@@ -42,9 +43,9 @@ def two(machine: Machine, one: Built) -> Built:
     return built
 
 
-def the(machine: Machine, role: str) -> int:
+def the(machine: Machine, role: Role) -> int:
     """The pid of the running runner or guard."""
-    return wait_until(lambda: machine.processes(f"{machine.script} {role}"))[0]
+    return wait_until(lambda: machine.of_push(role))[0]
 
 
 def processes_of_a_push(machine: Machine) -> list[int]:
@@ -409,7 +410,7 @@ def test_lock_that_was_removed_in_a_trial_loses_no_later_push(
     machine: Machine, one: Built, two: Built, again: str
 ) -> None:
     """As by somebody who reads "busy" and empties the folder of the lock by hand."""
-    assert machine.apply(two, "t2", trial=3).end == "ok"
+    assert machine.apply(two, "t2", trial=6).end == "ok"
     runner = the(machine, "runner")
     (machine.root / "run/lock").unlink()
     page = "three" if again == "another release" else "two"

@@ -16,6 +16,7 @@ from kome_tui.errors import (
     UsageError,
 )
 from kome_tui.fleet.answers import Applied
+from kome_tui.fleet.script import script_digest
 from kome_tui.nginx.render import render_release
 from kome_tui.release.deploy import deploy
 from kome_tui.release.outcome import Outcome, Progress, PushReport
@@ -55,6 +56,18 @@ def test_one_canary_per_role_goes_first_and_the_frontend_last(fleet: ScriptedFle
     assert made[0] == ("node-01", "node-03", "node-07", "node-09")
     assert made[-1] == ("kome",)
     assert sorted(name for wave in made for name in wave) == sorted(fleet.nodes)
+
+
+@pytest.mark.parametrize("renewed", [True, False])
+def test_old_script_is_told_where_a_new_start_has_the_same(
+    fleet: ScriptedFleet, renewed: bool
+) -> None:
+    """One that was started ahead of the push may be from before a rebuild."""
+    now = script_digest(fleet.topology, "node-01")
+    fleet.nodes["node-01"].scripts = ["0" * 12, now if renewed else "0" * 12]
+    report, steps = push(fleet)
+    assert report.result == "ok"
+    assert any("its kome-node is old" in step.text for step in steps) is not renewed
 
 
 def test_a_push_of_nothing_has_no_wave(fleet: ScriptedFleet) -> None:

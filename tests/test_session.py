@@ -266,8 +266,15 @@ def test_stop_takes_a_running_push_back(site: Site) -> None:
     assert time.monotonic() - began < STOP_S + 0.5
 
 
+def test_a_script_waits_on_every_node_for_the_next_push(site: Site) -> None:
+    with running(site):
+        wait_until(lambda: all(node.made_ready for node in site.fleet.nodes.values()))
+
+
 def test_read_only_pushes_nothing(site: Site) -> None:
     with running(site, read_only=True) as session:
+        wait_until(lambda: all(node.facts_stream for node in site.fleet.nodes.values()))
+        assert not any(node.made_ready for node in site.fleet.nodes.values())
         assert not session.deploy(("node-01",))
         assert not session.rollback(("node-01",))
 

@@ -86,6 +86,7 @@ class FakeNode:
     facts_error: KomeError | None = None
     streams: list[FakeStream] = field(default_factory=list)
     follows: list[tuple[int | None, int]] = field(default_factory=list)
+    made_ready: int = 0
     follow_stream: FakeStream | None = None
     facts_stream: FakeStream | None = None
     staging: threading.Event = field(default_factory=threading.Event)
@@ -118,6 +119,9 @@ class FakeNode:
 
     def hang_up(self) -> None:
         pass
+
+    def make_ready(self) -> None:
+        self.made_ready += 1
 
     def status(self) -> NodeStatus:
         self._check()

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.node_machine import Answer, Built, Machine, parsed
+from tests.roles import Role
 from tests.waiting import wait_until
 
 SETTLED_S = 20.0
@@ -106,9 +107,9 @@ def everything(machine: Machine) -> list[int]:
     return machine.processes()
 
 
-def script_processes(machine: Machine, role: str = "") -> list[int]:
+def script_processes(machine: Machine, role: Role | None = None) -> list[int]:
     """The node script's processes; those of one role where it is named."""
-    return machine.processes(f"{machine.script} {role}".rstrip() if role else str(machine.script))
+    return machine.of_push(role) if role else machine.processes(str(machine.script))
 
 
 def holding(machine: Machine) -> int:

@@ -14,6 +14,8 @@ from kome_tui.release.deploy import deploy
 from kome_tui.topology.model import Topology
 
 COMMAND_LIMIT_S = 120
+READY_S = 0.5
+"""For the scripts to start, before the clock does."""
 
 
 class Ours:
@@ -61,6 +63,12 @@ class Ours:
     def unchanged_command(self) -> float:
         """As unchanged, by the command line."""
         return self._command("unchanged")
+
+    def ready(self) -> None:
+        """Have a script wait on every node, as it does while the console is open."""
+        for name in self._topology.nodes:
+            self._warm.node(name).make_ready()
+        time.sleep(READY_S)
 
     def close(self) -> None:
         """End the warm connections."""

@@ -30,6 +30,7 @@ from kome_tui.fleet.answers import Applied, Decided, LogChunk, NodeFacts, NodeSt
 from kome_tui.fleet.connection import Connection
 from kome_tui.fleet.framing import DATA_LIMIT, AnswerParser, End, FramingError, Item, encode_request
 from kome_tui.fleet.parsing import Answer, BadAnswer
+from kome_tui.fleet.ready import Ready, silent
 from kome_tui.fleet.remote import RemoteCommand
 from kome_tui.text import clean
 from kome_tui.topology.model import Layout
@@ -45,6 +46,8 @@ CHANGE_S = 60.0
 ANSWER_LIMIT = 2 * DATA_LIMIT
 TICK_LIMIT_S = 20.0
 """A follow without a sign of life (one is due every 5 s) is dead."""
+_FIRST_STEP = "stage"
+"""The verb that a script started ahead may be asked: it changes nothing that serves."""
 _LATER_STEPS = frozenset({"apply", "confirm", "cancel"})
 """Verbs that may be asked of a script that has done the step before: one exec for a whole push."""
 # As sudo and sh say it without a translation.
@@ -68,10 +71,12 @@ class NodeClient:
         connect: Callable[[], Connection],
         waiting: "Waiting | None" = None,
         port: int | None = None,
+        ready: Ready | None = None,
     ) -> None:
         self.node = node
         self._connect = connect
         self._waiting = waiting or Waiting()
+        self._ready = ready or Ready()
         self._port = port or layout.port
         script = shlex.quote(layout.script)
         self._command = (
@@ -79,6 +84,10 @@ class NodeClient:
             if layout.root == "sudo"
             else f"exec /bin/sh {script}"
         )
+
+    def make_ready(self) -> None:
+        """Have the script wait on the node for the next stage(), unless it does already."""
+        self._ready.keep(self._connect(), self._command)
 
     def stage(self, release_id: str, conf: bytes) -> Staged:
         """Put a release on the node and have `nginx -t` accept it. Serves nothing new."""
@@ -162,10 +171,12 @@ class NodeClient:
         """
         request = encode_request(verb, {**fields, **({"more": "yes"} if more else {})}, payload)
         deadline = time.monotonic() + limit_s
-        remote = self._next_step(verb, request, more)
+        remote, greeting_s = self._next_step(verb, request, more)
         try:
             exchange = _Exchange(self.node, verb, remote)
             items: list[Item] = []
+            if greeting_s is not None:
+                items += exchange.first_items(greeting_s)
             while not exchange.parser.ended:
                 items += exchange.next_items(deadline)
                 if exchange.received > ANSWER_LIMIT:
@@ -183,16 +194,26 @@ class NodeClient:
         with _as_protocol_error(self.node, verb):
             return read(answer)
 
-    def _next_step(self, verb: str, request: bytes, more: bool) -> RemoteCommand:
-        """The script that waits for this request, or a new one that has got it."""
+    def _next_step(
+        self, verb: str, request: bytes, more: bool
+    ) -> tuple[RemoteCommand, float | None]:
+        """The script that waits for this request, or a new one that has got it.
+
+        With it the seconds in which its first word is due, where it was started ahead.
+        """
+        if verb == _FIRST_STEP:
+            ahead = self._ready.take()
+            if ahead is not None:
+                ahead[0].feed(request, keep_stdin=more)
+                return ahead
         if verb in _LATER_STEPS:
             remote = self._waiting.take()
             if remote is not None and not remote.ended:
                 remote.feed(request, keep_stdin=more)
-                return remote
+                return remote, None
             if remote is not None:
                 remote.close()
-        return self._start(request, keep_stdin=more)
+        return self._start(request, keep_stdin=more), None
 
     def _stream(
         self,
@@ -298,6 +319,17 @@ class _Exchange:
         self.received = 0
         """Bytes so far."""
         self._noise = b""
+
+    def first_items(self, patience_s: float) -> list[Item]:
+        """Up to the first line, of a script that has only to say it. Raises FleetError."""
+        deadline = time.monotonic() + patience_s
+        items: list[Item] = []
+        try:
+            while not self.parser.greeted:
+                items += self.next_items(deadline)
+        except NodeTimeout as error:
+            raise silent(self.node, patience_s) from error
+        return items
 
     def next_items(self, deadline: float) -> list[Item]:
         """What the next bytes complete; may be empty. Raises FleetError."""

@@ -116,7 +116,7 @@ class Connection:
         """
         transport = self._ready()
         try:
-            channel = transport.open_within("session", self._session_open_s)
+            channel = transport.open_within("session", self.session_open_s)
         except ChannelRefused as error:
             raise NodeRefused(self.node, "session", error.text or "no reason given") from error
         except ChannelTimeout as error:
@@ -183,8 +183,10 @@ class Connection:
             self._proxy.close()
 
     @property
-    def _session_open_s(self) -> float:
-        """A node that hangs costs a push no more on an open connection than on a new one."""
+    def session_open_s(self) -> float:
+        """What a node gets for a sign of life: one that hangs costs a push no more on an open
+        connection than on a new one.
+        """
         return min(SESSION_OPEN_S, self.target.connect_timeout_s)
 
     def _ready(self) -> NodeTransport:
@@ -205,7 +207,7 @@ class Connection:
         if self._closed.is_set():
             transport.close()
         transport.banner_timeout = transport.handshake_timeout = limit_s
-        transport.channel_timeout = self._session_open_s
+        transport.channel_timeout = self.session_open_s
         options = transport.get_security_options()
         options.key_types = _known_first(
             options.key_types, self._known.types_for(self.target.known_as)

@@ -15,6 +15,7 @@ from kome_tui.fleet.bootstrap import Bootstrap
 from kome_tui.fleet.client import NodeClient, Waiting
 from kome_tui.fleet.connection import Connection, HostKey
 from kome_tui.fleet.node_admin import NodeAdmin
+from kome_tui.fleet.ready import Ready
 from kome_tui.fleet.script import bootstrap_script
 from kome_tui.fleet.sshconfig import SshTarget, resolve
 from kome_tui.topology.model import Endpoint, Topology
@@ -38,8 +39,10 @@ class Fleet:
         made = self._nodes.get(name)
         if made is None:  # kept: a push asks for each node many times
             layout, port = self._topology.layout_of(name), self._topology.http_of(name).port
-            waiting = self._slots[name].waiting
-            made = NodeClient(name, layout, lambda: self._connected(name), waiting, port)
+            slot = self._slots[name]
+            made = NodeClient(
+                name, layout, lambda: self._connected(name), slot.waiting, port, slot.ready
+            )
             self._nodes[name] = made
         return made
 
@@ -144,5 +147,6 @@ class _Slot:
         self.lock = threading.Lock()
         self.connection: Connection | None = None
         self.waiting = Waiting()
+        self.ready = Ready()
         self.attempts = 0
         self.error: KomeError | None = None

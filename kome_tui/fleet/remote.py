@@ -47,6 +47,10 @@ class RemoteCommand:
         self._keep_stdin = keep_stdin
         self._stdin_done = False
 
+    def send(self) -> None:
+        """Send what is due of its standard input, as far as that goes without waiting."""
+        self._send()
+
     def read(self, deadline: float) -> bytes:
         """The next bytes of its standard output, b"" at its end.
 

@@ -31,6 +31,8 @@ WEAK_ALGORITHMS = {
     "ciphers": ["aes128-cbc", "aes192-cbc", "aes256-cbc", "3des-cbc"],
     "macs": ["hmac-sha1", "hmac-sha1-96", "hmac-md5", "hmac-md5-96"],
 }
+AUTHENTICATED = "-gcm@"
+"""Ciphers preferred to others: paramiko compares a MAC, which they do without, byte by byte."""
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None) if sys.platform == "linux" else None
 _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 
@@ -83,6 +85,8 @@ class NodeTransport(paramiko.Transport):
 
     def __init__(self, sock: PromptSocket) -> None:
         super().__init__(sock, disabled_algorithms=WEAK_ALGORITHMS)
+        options = self.get_security_options()
+        options.ciphers = sorted(options.ciphers, key=lambda name: AUTHENTICATED not in name)
         self.prompt_socket = sock
         self.goodbye: str | None = None
         """What the server said when it disconnected, clean."""

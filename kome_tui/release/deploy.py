@@ -35,7 +35,10 @@ def deploy(
         push.say(name, "stage", "staging and testing")
         release = releases[name]
         staged = fleet.node(name).stage(release.id, release.conf.encode())
-        if staged.script_digest not in (None, script_digest(topology, name)):
+        wanted = script_digest(topology, name)
+        if staged.script_digest not in (None, wanted):  # or the one that was started ahead is
+            staged = fleet.node(name).stage(release.id, release.conf.encode())
+        if staged.script_digest not in (None, wanted):
             push.say(name, "stage", f"its kome-node is old: `kome-tui rebuild {name}` renews it")
         return _without_switch(staged, accept_drift) or _trial(release, staged)
 

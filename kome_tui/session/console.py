@@ -117,7 +117,8 @@ class Session:
         self._probing = False
         self._threads: list[threading.Thread] = []
         self._watches = tuple(
-            NodeWatch(name, fleet, clock, self._stop, self._put) for name in topology.nodes
+            NodeWatch(name, fleet, clock, self._stop, self._put, ahead=not read_only)
+            for name in topology.nodes
         )
 
     @property

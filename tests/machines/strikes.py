@@ -16,6 +16,7 @@ from tests.contract import PushAnswer
 from tests.machines.lan import Lan
 from tests.machines.machine import Machine
 from tests.machines.pushes import SCRIPT, ask, begin_trial, served, wanted_release
+from tests.roles import Role, role_of
 from tests.waiting import wait_until
 
 SOON_S = 60.0
@@ -175,11 +176,11 @@ def recovered_first(machine: Machine) -> bool:
     return 0 < recovered <= moment("nginx", "ExecMainStartTimestampMonotonic")
 
 
-def kill_script(machine: Machine, *roles: str) -> None:
+def kill_script(machine: Machine, *roles: Role) -> None:
     """Kill the node script's own processes of these roles, in this order."""
     for role in roles:
         for pid in machine.processes():
-            if f"{SCRIPT}\0{role}\0" in _read(pid, "cmdline"):
+            if role_of(pid, SCRIPT) == role:
                 os.kill(pid, signal.SIGKILL)
 
 

@@ -75,7 +75,8 @@ one_line() { # text on stdin; one printable line of at most 300 bytes
 fp() {
     [ "$KOME_TEST" = 1 ] || return 0
     [ "${KOME_FP:-}" = "$ROLE.$1" ] || return 0
-    kill "-${KOME_FP_SIGNAL:-9}" $$
+    { read -r own_pid _ </proc/self/stat; } 2>/dev/null || own_pid=$$ # of a subshell, too
+    kill "-${KOME_FP_SIGNAL:-9}" "$own_pid"
 }
 
 # ---------------------------------------------------------------- input, by allow-list

@@ -31,18 +31,22 @@ sweep_journal() {
     [ ! -d "$STATE/journal" ] || read_journal || rm -rf "$STATE/journal"
 }
 
-# All of it is on the disk before anything is switched, the folder of the release too: stage leaves that to
-# us. Until then nothing was changed, and a half-made or lost journal is none.
+# All of it is on the disk before anything is switched, the release too: stage leaves that to us. Until then
+# nothing was changed, and a half-made or lost journal is none.
 write_journal() { # ID
-    new=$STATE/journal
+    new=$STATE/journal to=$1
+    set -- "$new/last" "$new/taken-back" "$new/txn" "$new" "$STATE/releases" "$STATE"
+    for kept in "$STATE/releases/$to/nginx.conf" "$STATE/releases/$to/.kome" "$STATE/releases/$to"; do
+        [ ! -e "$kept" ] || set -- "$@" "$kept"
+    done
     boot_id
     now
     mkdir "$new" && ln -s "releases/$live" "$new/previous" &&
-        printf '%s\n' "$a_token confirmed $1 $since $a_by -" >"$new/last" &&
-        printf '%s\n' "$a_token rolled-back $1 $since $a_by taken back" >"$new/taken-back" &&
-        printf '%s\n' "id=$1" "previous=$live" "token=$a_token" "by=$a_by" "since=$since" \
+        printf '%s\n' "$a_token confirmed $to $since $a_by -" >"$new/last" &&
+        printf '%s\n' "$a_token rolled-back $to $since $a_by taken back" >"$new/taken-back" &&
+        printf '%s\n' "id=$to" "previous=$live" "token=$a_token" "by=$a_by" "since=$since" \
             "trial=$a_trial" "boot=$boot" "uptime_cs=$now" "ran=$ran" "before=$before" >"$new/txn" &&
-        durable "$new/last" "$new/taken-back" "$new/txn" "$new" "$STATE/releases" "$STATE"
+        durable "$@"
 }
 
 clear_journal() {

@@ -31,33 +31,44 @@ stage() {
     say_staged "$drift" "$unchanged" "$trial"
 }
 
-# The length, the digest of the bytes, and the digest of which the id is a part; by the same process the
-# digests of the files that they will be compared with.
+# The digest of the bytes, and the digest of which the id is a part; by the same processes the digests of the
+# files that they will be compared with, and where the new one listens.
 check_upload() {
     arrived=$private/nginx.conf
-    sums=$(sed "s/$a_id/@ID@/g" "$arrived" |
-        sha256sum - "$arrived" "$STATE/releases/$a_id/nginx.conf" "$STATE/releases/$live/nginx.conf" 2>/dev/null)
-    size_of "$arrived"
-    [ "$size" -eq "$a_size" ] || end refused "the upload was cut short: $size of $a_size bytes"
+    sums=$({
+        sed -e "s/$a_id/@ID@/g" -e h -e "${LISTEN}w /dev/fd/3" -e g "$arrived" |
+            sha256sum - "$arrived" "$STATE/releases/$a_id/nginx.conf" "$STATE/releases/$live/nginx.conf"
+    } 3>&1 2>/dev/null)
     sum_of "$arrived"
-    [ "$sum" = "$a_sha256" ] || end refused 'the upload was damaged: its sha256 differs'
+    if [ "$sum" != "$a_sha256" ]; then
+        size_of "$arrived"
+        [ "$size" -eq "$a_size" ] || end refused "the upload was cut short: $size of $a_size bytes"
+        end refused 'the upload was damaged: its sha256 differs'
+    fi
     sum_of -
     case $sum in "$a_id"*) ;; *) end refused "these bytes are not release $a_id" ;; esac
     marked=yes
     [ "$sum" != "$a_sha256" ] || marked=no
+    listens=
+    while read -r key value; do
+        [ "$key" != listen ] || listens="$listens $value"
+    done <<END
+$sums
+END
 }
 
 # The bytes are what the id stands for. A folder of that id with other bytes was changed by hand; it may
 # be what serves now, so it is repaired by apply, which first keeps it.
 put_in_place() {
     place=$STATE/releases/$a_id
-    if [ -d "$place" ] && sum_of "$place/nginx.conf" && [ "$sum" = "$a_sha256" ] && verified "$a_id"; then
+    if [ -d "$place" ] && noted "$a_id" digest && [ "$noted" = "$a_sha256" ] && verified "$a_id"; then
         [ "$live" = "$a_id" ] || accepted "$place/nginx.conf"
         return
     fi
     accepted "$arrived"
-    printf '%s\n' "digest=$a_sha256" "marked=$marked" "port=$a_port" >"$private/.kome" &&
-        durable "$arrived" "$private/.kome" "$private" || end refused 'the upload could not be written'
+    # The digest comes last: a note that has it is whole. Not durable yet, as nothing relies on it before apply.
+    printf '%s\n' "marked=$marked" "port=$a_port" "listen=${listens# }" "digest=$a_sha256" >"$private/.kome" ||
+        end refused 'the upload could not be written'
     [ ! -d "$place" ] || place=$STATE/releases/.staged-$a_id
     [ ! -d "$STATE/releases/.staged-$a_id" ] || rm -rf "$STATE/releases/.staged-$a_id"
     fp accepted
@@ -72,7 +83,7 @@ there_already() { # another console has put the same bytes there meanwhile
 accepted() { # FILE: a warning counts too: a conflicting server name means that ours may be the ignored one
     test_conf "$1" || end refused "$complaint"
     same_pid_file "$1"
-    new_ports_are_free "$1"
+    new_ports_are_free
 }
 
 # nginx moves its pid file on the reload, and we would not find it any more: no later push, and no way back.
@@ -87,28 +98,40 @@ same_pid_file() { # FILE
 
 # nginx -t accepts a port that another program holds, and the switch would only fail on it. A port that the
 # live file has too is ours, or apply's business where nginx is stopped.
-new_ports_are_free() { # FILE
-    listens "$1"
+new_ports_are_free() {
+    with_address "$listens"
+    wanted=$addresses
+    live_listens
     for address in $wanted; do
-        case " $ours " in *" $address "*) continue ;; esac
+        case " $addresses " in *" $address "*) continue ;; esac
         ! taken "$address" || included "$address" ||
             end refused "bind() to $address would fail (98: Address already in use): another program has this port"
     done
 }
 
-# host:port of each listen line of FILE in $wanted, of the live file's in $ours; without IPv6, which shares
-# its port with IPv4 here. A line of our own parts the two. The live release counts too: nginx still runs it
-# where somebody has put another file in place of the link.
-listens() { # FILE
-    wanted='' ours='' part=new
-    for address in $(echo 'listen : ' | sed -n 's/^[[:space:]]*listen[[:space:]]\{1,\}\([0-9.:]*\)[; ].*/\1/p' \
-        "$1" /dev/stdin "$STATE/current/nginx.conf" "$ETC/nginx.conf" 2>/dev/null); do
+# What a listen line of nginx says, without IPv6, which shares its port with IPv4 here.
+LISTEN='s/^[[:space:]]*listen[[:space:]]\{1,\}\([0-9.:]*\)[; ].*/listen \1/'
+
+# Where the live file listens, in $addresses: by the note of its release, or read where that says nothing or
+# is not what nginx is told to use. The live release counts too: nginx still runs it where somebody has put
+# another file in place of the link.
+live_listens() {
+    if [ "$drift" = no ] && noted "$live" listen; then
+        with_address "$noted"
+    else
+        with_address "$(sed -n "${LISTEN}p" "$STATE/current/nginx.conf" "$ETC/nginx.conf" 2>/dev/null)"
+    fi
+}
+
+with_address() { # PORTS AND ADDRESSES -> $addresses, host:port each
+    addresses=
+    for address in $1; do
         case $address in
-            :) part=live && continue ;;
+            listen) continue ;;
             *:*) ;;
             *) address=$ADDRESS:$address ;;
         esac
-        if [ "$part" = new ]; then wanted="$wanted $address"; else ours="$ours $address"; fi
+        addresses="$addresses $address"
     done
 }
 
@@ -160,28 +183,48 @@ begin() { # ID, or - for the previous one
     sweep_journal
     settle 'an earlier push was left unfinished' || end degraded "an earlier push cannot be taken back: $reason"
     read_last && [ "$l_token" = "$a_token" ] && end refused 'this token was used before'
-    if [ "$verb" = rollback ]; then room "$ROLLBACK_KB"; else room "$APPLY_KB"; fi
-    for name in phase reason guard; do printf '' >"$RUN/$name" || end failed "cannot write in $RUN"; done
-    [ -p "$RUN/wake" ] || mkfifo "$RUN/wake" || end failed "cannot write in $RUN"
-    setsid "$SH" "$SELF" guard "$a_token" </dev/null >>"$RUN/log" 2>&1 9>&- & # ready when it is asked for
+    if [ "$verb" = rollback ]; then room "$ROLLBACK_KB"; elif [ -z "${staged_live:-}" ]; then room "$APPLY_KB"; fi
+    for name in phase reason; do printf '' >"$RUN/$name" || end failed "cannot write in $RUN"; done
+    for name in wake go told; do
+        [ -p "$RUN/$name" ] || mkfifo "$RUN/$name" || end failed "cannot write in $RUN"
+    done
+    start_runner
     live_id
     digests "$STATE/releases/$live/nginx.conf" "$STATE/releases/$1/nginx.conf"
     keep_what_serves
     target "$1"
     since=$(date -u +%Y-%m-%dT%H:%M:%SZ)
     as_before
-    guard_is_there
+    until_told guard || end failed 'the guard does not start'
     fp guarded
     if ! write_journal "$id"; then
         rm -rf "$STATE/journal/txn" "$STATE/journal" # in this order
         end refused "the journal cannot be written in $STATE"
     fi
     fp journaled
-    exec 7>>"$RUN/proof"
-    flock -n 7
-    setsid "$SH" "$SELF" runner </dev/null >>"$RUN/log" 2>&1 &
-    exec 9>&- 7>&- # the runner has inherited both
+    printf '%s\n' "$a_token" >&5
+    exec 5>&- 9>&- # the runner has the lock now
     wait_for_proof
+    exec 6<&-
+}
+
+# It is ready when it is asked for: it inherits the lock, and a word on the pipe `go` begins its work; where
+# none comes before we are gone, it leaves. What it tells comes by the pipe `told`, whose end means that it is
+# gone: so that nobody but the runner and we hold the writing ends. Each opened for both is opened without
+# waiting for the other side.
+start_runner() {
+    exec 5<>"$RUN/go" 7<>"$RUN/told"
+    exec 6<"$RUN/told"
+    setsid "$SH" "$SELF" runner "$a_token" <"$RUN/go" >>"$RUN/log" 2>&1 5>&- 6<&- &
+    exec 7>&-
+}
+
+# Until the runner, or the guard that it makes, has said this word; fails when both have let go of the pipe.
+until_told() { # WORD
+    while read -r token told <&6; do
+        [ "$token $told" != "$a_token $1" ] || return 0
+    done
+    return 1
 }
 
 target() { # ID or - -> $id
@@ -219,34 +262,13 @@ as_before() {
     marked "$live" || ! http_get / || before=$(printf '%s' "$http_line" | one_line)
 }
 
-guard_is_there() {
-    tries=0
-    until guard_has_signed; do
-        tries=$((tries + 1))
-        [ "$tries" -lt 400 ] || end failed 'the guard does not start'
-        blink
-    done
-}
-
-guard_has_signed() { # one that starts late, for a push that was refused meanwhile, signs too
-    while read -r token; do
-        [ "$token" != "$a_token" ] || return 0
-    done 2>/dev/null <"$RUN/guard"
-    return 1
-}
-
-# The runner holds a lock of its own until it has proved its release, or is gone.
 wait_for_proof() {
     now
     limit=$((now + WAIT_CS))
     until read_phase "$a_token" && [ -n "$p_state" ]; do
         now
         [ "$now" -lt "$limit" ] || end failed 'the node does not answer; it goes back by itself'
-        exec 7>>"$RUN/proof"
-        flock -w 0.5 7
-        code=$?
-        exec 7>&-
-        [ "$code" -ne 1 ] || continue
+        ! until_told phase || continue
         read_phase "$a_token" && [ -n "$p_state" ] && break
         nap 30 # the guard is at work, or else we have to be
         read_phase "$a_token" && [ -n "$p_state" ] || settle_if_alone

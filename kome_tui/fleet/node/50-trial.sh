@@ -1,9 +1,12 @@
 # ---------------------------------------------------------------- a push: runner and guard
 
 # Owns the transaction and, by inheritance, the lock. It has no tie to the ssh connection.
-runner() {
+runner() { # TOKEN
     ROLE=runner
-    read_journal || exit 1
+    guard "$1" &
+    read -r word && [ "$word" = "$1" ] || exit 0 # the push was refused, or has died
+    exec </dev/null
+    read_journal && [ "$j_token" = "$1" ] || exit 1
     read_last
     own=$j_token before_us=$l_token
     exec 8<>"$RUN/wake"
@@ -34,6 +37,7 @@ wait_for_decision() {
     now
     deadline=$((now + deadline))
     phase proved "$deadline"
+    { printf '%s\n' "$own phase" >&7; } 2>/dev/null
     exec 7>&- # the verb that waits goes on
     while :; do
         ! superseded || return
@@ -84,11 +88,13 @@ woken() { # CENTISECONDS at most, less when a verb has written to the pipe
     fi
 }
 
-# Blocked in flock until the runner ends, however it ends; then finishes what the runner left.
+# Blocked in flock until the runner ends, however it ends; then finishes what the runner left. A child of the
+# runner's, so that it has all of this in memory already.
 guard() { # TOKEN
     ROLE=guard
-    exec 9>>"$RUN/lock"
-    printf '%s\n' "$1" >>"$RUN/guard"
+    exec 9>>"$RUN/lock" # its own, in place of the one that it has inherited
+    printf '%s\n' "$1 guard" >&7
+    exec 7>&-
     flock 9
     fp start
     read_journal && [ "$j_token" = "$1" ] || exit 0
