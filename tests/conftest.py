@@ -10,7 +10,12 @@ import pytest
 MACHINES = ("test_machines_", "test_rebuild_machines", "test_host_machine")
 """Files whose tests boot machines: one LAN at a time is enough for a computer."""
 
-pytest_plugins = ("tests.lab_fixture", "tests.nginx_fixture", "tests.machines.fixtures")
+pytest_plugins = (
+    "tests.lab_fixture",
+    "tests.nginx_fixture",
+    "tests.node_fixture",
+    "tests.machines.fixtures",
+)
 
 # A shell's background job ignores Ctrl-C, and hands that down to the programs that are tested here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

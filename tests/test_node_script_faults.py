@@ -18,16 +18,6 @@ from tests.waiting import wait_until
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    made = Machine(tmp_path)
-    try:
-        made.start_nginx()
-        yield made
-    finally:
-        made.close()
-
-
-@pytest.fixture
 def one(machine: Machine) -> Built:
     """A release that serves and is confirmed."""
     built = machine.release("one")

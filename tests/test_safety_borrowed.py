@@ -6,7 +6,6 @@ The reports: netopeer2 #1207, #1251, #1345, #1371, #1826, pull request #1395; de
 import re
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,16 +18,6 @@ from tests.waiting import wait_until
 from trials.push import broken, kill_all, reboot, release, script_processes
 
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    made = Machine(tmp_path)
-    try:
-        made.start_nginx()
-        yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture

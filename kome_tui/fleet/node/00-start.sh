@@ -53,10 +53,10 @@ NL='
 
 # ---------------------------------------------------------------- answers
 
-say() { printf '%s\n' "$*"; }
+say() { printf '%s\n' "$@"; } # lines; one write, and so one packet
 
-end_ok() {
-    printf 'end ok\n'
+end_ok() { # LINES before it
+    say "$@" 'end ok'
     [ "${a_more:-}" = yes ] || exit 0 # else the next request comes on the same input
     [ "${goes_on:-no}" = no ] || return 0
     exec "$SH" "$SELF" more 7>&- 8>&- 9>&-
@@ -114,8 +114,9 @@ read_header() {
     [ "${1:-}" = kome/1 ] || end usage 'this script speaks kome/1'
     verb=${2:-}
     case $verb in '' | *[!a-z]*) end usage 'no verb' ;; esac
-    say "kome-node 1 $verb"
-    case $verb in stage | status) [ -z "$DIGEST" ] || say "digest $DIGEST" ;; esac
+    greeting="kome-node 1 $verb"
+    case $verb in stage | status) greeting=$greeting${DIGEST:+${NL}digest $DIGEST} ;; esac
+    say "$greeting"
     shift 2
     for pair in "$@"; do
         value=${pair#*=}

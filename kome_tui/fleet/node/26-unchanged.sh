@@ -28,11 +28,7 @@ say_nothing_to_stage() {
 }
 
 say_staged() { # DRIFT UNCHANGED TRIAL
-    say "live $live"
-    say "drift $1"
-    say "unchanged $2"
-    say "trial $3"
-    end_ok
+    end_ok "live $live" "drift $1" "unchanged $2" "trial $3"
 }
 
 case ${1:-} in

@@ -279,13 +279,11 @@ wait_for_proof() {
         text=-
         ! read_journal || trial=$j_id
     fi
-    say "live $live"
-    say "trial $trial"
-    say "reason $text"
-    [ "$p_state" != proved ] || marked "$live" || say "shows $(shown)"
+    set -- "live $live" "trial $trial" "reason $text"
+    [ "$p_state" != proved ] || marked "$live" || set -- "$@" "shows $(shown)"
     case $p_state in
-        proved | confirmed) end_ok ;;
-        *) end "$p_state" "$text" ;;
+        proved | confirmed) end_ok "$@" ;;
+        *) say "$@" && end "$p_state" "$text" ;;
     esac
 }
 

@@ -196,16 +196,11 @@ say_decision() {
 
 say_outcome() {
     case $l_outcome in
-        confirmed) say 'decision confirmed' ;;
-        *) say 'decision rolled-back' ;;
+        confirmed) set -- confirmed no ;;
+        degraded) set -- rolled-back yes ;;
+        *) set -- rolled-back no ;;
     esac
-    say "live $live"
-    case $l_outcome in
-        degraded) say 'degraded yes' ;;
-        *) say 'degraded no' ;;
-    esac
-    say "reason ${l_reason:--}"
-    end_ok
+    end_ok "decision $1" "live $live" "degraded $2" "reason ${l_reason:--}"
 }
 
 recover() {
@@ -225,10 +220,6 @@ recover() {
         reload
         prove "$live" - patient "$BACK_CS" && why=- || degraded=yes
     fi
-    say 'decision -'
-    say "live $live"
-    say "degraded $degraded"
-    say "reason $why"
-    end_ok
+    end_ok 'decision -' "live $live" "degraded $degraded" "reason $why"
 }
 
