@@ -109,7 +109,7 @@ def _wait_for(port: int, log: Path) -> None:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
-            time.sleep(0.02)
+            time.sleep(0.02)  # it is about to listen; the deadline above ends this
         else:
             return
     raise SystemExit(f"sshd does not answer on port {port}: {log.read_text()[-500:]}")

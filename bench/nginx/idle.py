@@ -68,7 +68,7 @@ def main() -> None:
         found = {name: processes(nginx.process.pid) for name, nginx in site.nodes.items()}
         before = {name: cpu_s(pids) for name, pids in found.items()}
         started = time.monotonic()
-        time.sleep(args.seconds)
+        time.sleep(args.seconds)  # what is measured: nothing happens
         took_s = time.monotonic() - started
         print(f"{'':18}{'processes':>10}{'CPU %':>8}{'RSS MB':>8}{'PSS MB':>8}")
         for name, pids in found.items():

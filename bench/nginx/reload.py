@@ -70,7 +70,7 @@ def one_run(build: Build, args: argparse.Namespace, shutdown: str | None) -> dic
         time.sleep(1.5)  # the rhythm of the bench itself: the loads have begun
         for _ in range(args.reloads):
             reload(nginx)
-            time.sleep(EVERY_S)
+            time.sleep(EVERY_S)  # the rhythm of the bench itself
         old = len(workers(nginx)) - len(accepting(nginx))
         results = {how: said(process, seconds + 40) for how, process in loads.items()}
         results["streams"] = said(streams, seconds + 40)

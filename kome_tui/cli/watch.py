@@ -87,7 +87,7 @@ def triage(options: Options, with_probe: bool, watch: bool, as_json: bool) -> in
             if not watch:
                 return 0 if diagnosis.verdict == "healthy" else 1
             sys.stdout.flush()  # whoever reads it through a pipe wants it now
-            time.sleep(WATCH_S)
+            time.sleep(WATCH_S)  # Ctrl-C ends it
 
 
 def _show_diagnosis(diagnosis: Diagnosis, took_s: float, state: ConsoleState) -> None:

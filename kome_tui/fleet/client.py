@@ -9,30 +9,24 @@ import math
 import re
 import shlex
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from hashlib import sha256
 from typing import Generic, TypeVar
 
 from kome_tui.errors import (
     FleetError,
-    NodeBusy,
-    NodeRefused,
-    NodeTimeout,
-    NotSetUp,
     ProtocolError,
     SshUnreachable,
 )
 from kome_tui.fleet import parsing
 from kome_tui.fleet.answers import Applied, Decided, LogChunk, NodeFacts, NodeStatus, Staged
 from kome_tui.fleet.connection import Connection
-from kome_tui.fleet.framing import DATA_LIMIT, AnswerParser, End, FramingError, Item, encode_request
-from kome_tui.fleet.parsing import Answer, BadAnswer
-from kome_tui.fleet.ready import Ready, silent
+from kome_tui.fleet.exchange import Exchange, as_protocol_error, raise_refusal
+from kome_tui.fleet.framing import DATA_LIMIT, End, Item, encode_request
+from kome_tui.fleet.parsing import Answer
+from kome_tui.fleet.ready import Ready, Waiting
 from kome_tui.fleet.remote import RemoteCommand
-from kome_tui.text import clean
 from kome_tui.topology.model import Layout
 
 T = TypeVar("T")
@@ -50,11 +44,6 @@ _FIRST_STEP = "stage"
 """The verb that a script started ahead may be asked: it changes nothing that serves."""
 _LATER_STEPS = frozenset({"apply", "confirm", "cancel"})
 """Verbs that may be asked of a script that has done the step before: one exec for a whole push."""
-# As sudo and sh say it without a translation.
-_NOT_SET_UP = re.compile(
-    r"password is required|not allowed|may not run sudo|not in the sudoers|must have a tty"
-    r"|command not found|[Nn]o such file|[Nn]ot found|can't open|cannot open"
-)
 
 
 class NodeClient:
@@ -69,7 +58,7 @@ class NodeClient:
         node: str,
         layout: Layout,
         connect: Callable[[], Connection],
-        waiting: "Waiting | None" = None,
+        waiting: Waiting | None = None,
         port: int | None = None,
         ready: Ready | None = None,
     ) -> None:
@@ -173,7 +162,7 @@ class NodeClient:
         deadline = time.monotonic() + limit_s
         remote, greeting_s = self._next_step(verb, request, more)
         try:
-            exchange = _Exchange(self.node, verb, remote)
+            exchange = Exchange(self.node, verb, remote)
             items: list[Item] = []
             if greeting_s is not None:
                 items += exchange.first_items(greeting_s)
@@ -187,11 +176,11 @@ class NodeClient:
                 self._waiting.put(remote)
             else:
                 remote.close()
-        except BaseException:
+        except BaseException:  # Ctrl-C too ends the script
             remote.close()
             raise
-        _raise_refusal(self.node, verb, answer.end, stderr)
-        with _as_protocol_error(self.node, verb):
+        raise_refusal(self.node, verb, answer.end, stderr)
+        with as_protocol_error(self.node, verb):
             return read(answer)
 
     def _next_step(
@@ -223,7 +212,7 @@ class NodeClient:
         silence_s: float,
     ) -> "NodeStream[T]":
         remote = self._start(encode_request(verb, fields), keep_stdin=True)
-        return NodeStream(_Exchange(self.node, verb, remote), decode, silence_s)
+        return NodeStream(Exchange(self.node, verb, remote), decode, silence_s)
 
     def _start(self, request: bytes, *, keep_stdin: bool) -> RemoteCommand:
         """Start the script; once more on a new connection where the old one had gone unnoticed."""
@@ -236,27 +225,6 @@ class NodeClient:
         return self._connect().start(self._command, request, keep_stdin=keep_stdin)
 
 
-class Waiting:
-    """The script of one node that waits for the next step of a push, or nothing."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._remote: RemoteCommand | None = None
-
-    def take(self) -> RemoteCommand | None:
-        """It, for the caller alone."""
-        with self._lock:
-            remote, self._remote = self._remote, None
-            return remote
-
-    def put(self, remote: RemoteCommand) -> None:
-        """Keep it for the next step; one that was kept before is ended."""
-        with self._lock:
-            before, self._remote = self._remote, remote
-        if before is not None:
-            before.close()
-
-
 class NodeStream(Iterator[T], Generic[T]):
     """Values that a node sends until close(), which any thread may call, ends the remote side.
 
@@ -264,7 +232,7 @@ class NodeStream(Iterator[T], Generic[T]):
     """
 
     def __init__(
-        self, exchange: "_Exchange", decode: Callable[[Item], T | None], silence_s: float
+        self, exchange: Exchange, decode: Callable[[Item], T | None], silence_s: float
     ) -> None:
         self._exchange = exchange
         self._decode = decode
@@ -292,9 +260,9 @@ class NodeStream(Iterator[T], Generic[T]):
     def _value(self, item: Item) -> T | None:
         if isinstance(item, End):
             exchange = self._exchange
-            _raise_refusal(exchange.node, exchange.verb, item, exchange.remote.stderr)
+            raise_refusal(exchange.node, exchange.verb, item, exchange.remote.stderr)
             raise ProtocolError(exchange.node, f"{exchange.verb} ended by itself")
-        with _as_protocol_error(self._exchange.node, self._exchange.verb):
+        with as_protocol_error(self._exchange.node, self._exchange.verb):
             return self._decode(item)
 
     def close(self) -> None:
@@ -306,100 +274,6 @@ class NodeStream(Iterator[T], Generic[T]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class _Exchange:
-    """A running request: bytes in, items out, and what it means when the bytes end too early."""
-
-    def __init__(self, node: str, verb: str, remote: RemoteCommand) -> None:
-        self.node = node
-        self.verb = verb
-        self.remote = remote
-        self.parser = AnswerParser(verb)
-        self.received = 0
-        """Bytes so far."""
-        self._noise = b""
-
-    def first_items(self, patience_s: float) -> list[Item]:
-        """Up to the first line, of a script that has only to say it. Raises FleetError."""
-        deadline = time.monotonic() + patience_s
-        items: list[Item] = []
-        try:
-            while not self.parser.greeted:
-                items += self.next_items(deadline)
-        except NodeTimeout as error:
-            raise silent(self.node, patience_s) from error
-        return items
-
-    def next_items(self, deadline: float) -> list[Item]:
-        """What the next bytes complete; may be empty. Raises FleetError."""
-        try:
-            received = self.remote.read(deadline)
-        except NodeTimeout as error:
-            raise NodeTimeout(
-                self.node, f"{self.verb}: {error.what}", hint="ask its status before you try again"
-            ) from error
-        if not received:
-            raise self._cut_short(deadline)
-        self.received += len(received)
-        try:
-            return self.parser.feed(received)
-        except FramingError as error:
-            if not self.parser.greeted:
-                self._noise = received
-                raise self._no_script(deadline, str(error)) from error
-            raise ProtocolError(self.node, f"{self.verb}: {error}") from error
-
-    def _cut_short(self, deadline: float) -> FleetError:
-        if self.remote.closed:
-            return SshUnreachable(self.node, "the connection was closed")
-        if self.remote.lost:
-            return SshUnreachable(
-                self.node, f"the connection was lost during {self.verb}; its outcome is not known"
-            )
-        if not self.parser.greeted:
-            return self._no_script(deadline, "it answered nothing")
-        status = self.remote.finish(deadline)
-        how = "was killed" if status is None else f"ended ({status})"
-        return ProtocolError(
-            self.node, f"{self.verb} {how} in the middle of its answer{_said(self.remote.stderr)}"
-        )
-
-    def _no_script(self, deadline: float, what: str) -> FleetError:
-        """What answered was not kome-node: is it missing, or not ours to run?"""
-        if not self.remote.accepted:
-            return NotSetUp(self.node, "its SSH server runs no command for us")
-        if not self._noise:
-            status = self.remote.finish(deadline)
-            stderr = self.remote.stderr.decode("utf-8", "replace")
-            if status in (126, 127) or _NOT_SET_UP.search(stderr):
-                return NotSetUp(
-                    self.node,
-                    f"it has no kome-node that we may run{_said(self.remote.stderr)}",
-                    hint=f"set it up with `kome-tui rebuild {self.node}`",
-                )
-            left = clean(self.parser.unread, 120)
-            what = f"{f'it answered: {left}' if left else what} (exit status {status})"
-        return ProtocolError(self.node, f"{self.verb}: {what}{_said(self.remote.stderr)}")
-
-
-def _raise_refusal(node: str, verb: str, end: End, stderr: bytes) -> None:
-    match end.code:
-        case "busy":
-            raise NodeBusy(node, end.text or "another push")
-        case "refused" | "failed" | "usage":
-            reason = end.text or _first_line(stderr) or "no reason given"
-            raise NodeRefused(node, verb, reason, failed=end.code == "failed")
-        case "ok" | "rolled-back" | "degraded":
-            return
-
-
-@contextmanager
-def _as_protocol_error(node: str, verb: str) -> Iterator[None]:
-    try:
-        yield
-    except BadAnswer as error:
-        raise ProtocolError(node, f"{verb}: {error}") from error
 
 
 def trial_fields(token: str, trial_s: float) -> dict[str, str]:
@@ -415,12 +289,3 @@ def _who() -> str:
         user = "unknown"
     words = (re.sub(r"[^A-Za-z0-9._-]", "-", word)[:60] for word in (user, socket.gethostname()))
     return ":".join(word.lstrip("-.") or "unknown" for word in words)  # it begins with neither
-
-
-def _first_line(stderr: bytes) -> str:
-    return next((clean(line, 400) for line in stderr.splitlines() if line.strip()), "")
-
-
-def _said(stderr: bytes) -> str:
-    line = _first_line(stderr)
-    return f": {line}" if line else ""

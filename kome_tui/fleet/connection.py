@@ -98,7 +98,7 @@ class Connection:
             transport.watch()
             if self._closed.is_set():
                 raise SshUnreachable(self.node, "the connection was closed")
-        except BaseException:
+        except BaseException:  # Ctrl-C too leaves nothing open
             self.close()
             raise
 

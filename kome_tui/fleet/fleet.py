@@ -12,10 +12,10 @@ import paramiko
 from kome_tui.errors import KomeError, SshUnreachable
 from kome_tui.fleet import hostkeys
 from kome_tui.fleet.bootstrap import Bootstrap
-from kome_tui.fleet.client import NodeClient, Waiting
+from kome_tui.fleet.client import NodeClient
 from kome_tui.fleet.connection import Connection, HostKey
 from kome_tui.fleet.node_admin import NodeAdmin
-from kome_tui.fleet.ready import Ready
+from kome_tui.fleet.ready import Ready, Waiting
 from kome_tui.fleet.script import bootstrap_script
 from kome_tui.fleet.sshconfig import SshTarget, resolve
 from kome_tui.topology.model import Endpoint, Topology

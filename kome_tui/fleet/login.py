@@ -60,7 +60,7 @@ def agent_keys(socket_path: str | None) -> Iterator[tuple[AgentKey, ...]]:
         if socket_path is not None:
             with contextlib.suppress(OSError, paramiko.SSHException):
                 connection.connect(socket_path)
-                agent._connect(connection)  # type: ignore[attr-defined]
+                agent._connect(connection)  # type: ignore[attr-defined] # its only way to a given socket
                 keys = agent.get_keys()
         yield keys
     finally:

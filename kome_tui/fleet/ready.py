@@ -1,5 +1,7 @@
-"""A node's script that was started ahead: a push then saves its start, half of what finding out
-that nothing has changed costs. It holds nothing on the node and ends with the connection.
+"""Scripts that wait on a node: one started ahead of a push, one between two steps of a push.
+
+Starting one is a third of what finding out costs that nothing has changed. A script that was
+started ahead holds nothing on the node, and ends with the connection.
 """
 
 import threading
@@ -57,6 +59,27 @@ class Ready:
             raise silent(remote.node, patience_s) from error
         remote.close()
         return None
+
+
+class Waiting:
+    """The script of one node that waits for the next step of a push, or nothing."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._remote: RemoteCommand | None = None
+
+    def take(self) -> RemoteCommand | None:
+        """It, for the caller alone."""
+        with self._lock:
+            remote, self._remote = self._remote, None
+            return remote
+
+    def put(self, remote: RemoteCommand) -> None:
+        """Keep it for the next step; one that was kept before is ended."""
+        with self._lock:
+            before, self._remote = self._remote, remote
+        if before is not None:
+            before.close()
 
 
 def silent(node: str, patience_s: float) -> NodeTimeout:

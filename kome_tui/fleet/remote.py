@@ -32,6 +32,7 @@ class RemoteCommand:
         self.closed = False
         """close() was called."""
         channel.settimeout(0.0)
+        # It asks for an Event, and uses only what _Wake has of one.
         channel.in_buffer.set_event(self._wake)  # type: ignore[arg-type]
         channel.in_stderr_buffer.set_event(self._wake)  # type: ignore[arg-type]
         self._stdin_done = False

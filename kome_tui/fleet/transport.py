@@ -181,7 +181,7 @@ class NodeTransport(paramiko.Transport):
             return True
 
     def _next_channel(self) -> int:
-        chanid: int = super()._next_channel()  # type: ignore[misc]
+        chanid: int = super()._next_channel()  # type: ignore[misc] # not in its stubs
         self._opening.chanid = chanid
         return chanid
 
@@ -195,7 +195,7 @@ class NodeTransport(paramiko.Transport):
             self._send_message(close)
             return
         message.rewind()
-        super()._parse_channel_open_success(message)  # type: ignore[misc]
+        super()._parse_channel_open_success(message)  # type: ignore[misc] # nor this
 
     def _parse_channel_open_failure(self, message: paramiko.Message) -> None:
         chanid, code = message.get_int(), message.get_int()

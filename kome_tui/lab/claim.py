@@ -165,7 +165,7 @@ def _locked(folder: Path) -> int:
                     hint="use another --dir, or end that one",
                 ) from None
         os.close(fd)
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_S)  # the one who has it removes it; PATIENCE_S is the limit
 
 
 def _group_lives(group: int) -> bool:
