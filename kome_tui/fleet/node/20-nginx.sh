@@ -174,7 +174,7 @@ start() {
         systemctl start nginx
     else
         "$NGINX" -c "$ETC/nginx.conf" -g "$NGINX_FLAGS"
-    fi </dev/null >"$RUN/start" 2>&1 7>&- 8>&- 9>&- && return 0
+    fi </dev/null >"$RUN/start" 2>&1 5>&- 6>&- 7>&- 8>&- 9>&- && return 0
     failed=$(first_emerg '' <"$RUN/start")
     [ -n "$failed" ] || ! emerg '' || failed=$emerg
     [ -n "$failed" ] || failed=$(tail -n 1 "$RUN/start" | one_line)
