@@ -14,8 +14,8 @@ from kome_tui.release.deploy import deploy
 from kome_tui.topology.model import Topology
 
 COMMAND_LIMIT_S = 120
-READY_S = 0.5
-"""For the scripts to start, before the clock does."""
+READY_S = 0.05
+"""For one script to start."""
 
 
 class Ours:
@@ -40,10 +40,12 @@ class Ours:
         for name in self._topology.nodes:
             release_of(self._topology, name)
         self.rendering.append(time.monotonic() - started)
+        self._make_ready()
         return _push(self._topology, self._warm, "committed")
 
     def unchanged(self) -> float:
         """All nodes serve theirs already."""
+        self._make_ready()
         return _push(self._topology, self._warm, "unchanged")
 
     def changed_cold(self) -> float:
@@ -64,15 +66,15 @@ class Ours:
         """As unchanged, by the command line."""
         return self._command("unchanged")
 
-    def ready(self) -> None:
-        """Have a script wait on every node, as it does while the console is open."""
-        for name in self._topology.nodes:
-            self._warm.node(name).make_ready()
-        time.sleep(READY_S)  # not measured
-
     def close(self) -> None:
         """End the warm connections."""
         self._warm.close()
+
+    def _make_ready(self) -> None:
+        """Have a script wait on every node, as one does while the console is open; not measured."""
+        for name in self._topology.nodes:
+            self._warm.node(name).make_ready()
+        time.sleep(READY_S * len(self._topology.nodes))  # else what is measured is their start
 
     def _next(self) -> None:
         self._number += 1
