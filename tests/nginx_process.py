@@ -34,6 +34,9 @@ MIME_TYPES = """types {
 """
 
 
+_ON_LINUX = Path("/proc/self/task").is_dir()
+
+
 @dataclass(frozen=True, slots=True)
 class Build:
     """One nginx program."""
@@ -127,7 +130,7 @@ def check_conf(conf: str, folder: Path, build: Build) -> tuple[int, str]:
 
 
 def start(conf: str, folder: Path, build: Build, port: int, error_log: Path | None = None) -> Nginx:
-    """Start nginx on `conf` and wait until it listens on `port` of 127.0.0.1."""
+    """Start nginx on `conf`; wait until it listens on `port` of 127.0.0.1 and has its workers."""
     path = folder / "nginx.conf"
     path.write_text(conf)
     output = folder / "nginx.out"
@@ -145,6 +148,9 @@ def start(conf: str, folder: Path, build: Build, port: int, error_log: Path | No
         # written once it has its ports: until then it may be somebody else who listens there
         if pid and not _holds(Path(pid[1]), process.pid):
             return False
+        # it listens before it forks
+        if _ON_LINUX and len(nginx.workers()) < _workers_of(conf):
+            return False
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
@@ -154,6 +160,13 @@ def start(conf: str, folder: Path, build: Build, port: int, error_log: Path | No
         nginx.stop()
         raise
     return nginx
+
+
+def _workers_of(conf: str) -> int:
+    """How many workers a configuration asks for."""
+    asked = re.search(r"^worker_processes (\w+);", conf, re.MULTILINE)
+    count = asked[1] if asked else "1"
+    return os.sysconf("SC_NPROCESSORS_ONLN") if count == "auto" else int(count)
 
 
 def _holds(path: Path, pid: int) -> bool:
