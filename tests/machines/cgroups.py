@@ -49,9 +49,9 @@ class Group:
     def processes(self) -> list[int]:
         """All processes in the group and below."""
         found: list[int] = []
-        for procs in self._folders[0].rglob("cgroup.procs"):
+        for folder in _tree(self._folders[0]):
             with contextlib.suppress(OSError):  # a group that has gone meanwhile
-                found += map(int, procs.read_text().split())
+                found += map(int, (folder / "cgroup.procs").read_text().split())
         return found
 
     def freeze(self) -> None:
@@ -102,15 +102,18 @@ def run_group() -> Group:
     return Group([root / f"{_PREFIX}{os.getpid()}" for root in roots])
 
 
+def _tree(folder: Path) -> list[Path]:
+    """A group and those below it, each after what it is in; without those that go meanwhile."""
+    return [Path(at) for at, _, _ in os.walk(folder)]
+
+
 def _remove(folder: Path) -> None:
     """Remove a tree of empty groups. A process that is just ending holds its group a moment."""
 
     def removed() -> bool:
-        for below in sorted(folder.rglob("*/"), reverse=True):
+        for group in reversed(_tree(folder)):
             with contextlib.suppress(OSError):
-                below.rmdir()
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+                group.rmdir()
         return not folder.exists()
 
     wait_until(removed, 30)
