@@ -23,6 +23,6 @@ if command -v shellcheck >/dev/null 2>&1; then
 else
     printf 'checks: skipped shellcheck: it is not installed (apt install shellcheck)\n' >&2
 fi
-# A worker for each core. A test that needs a second try on a busy machine is run again, and printed as
-# such (R), and named at the end.
+# As many workers as tests/workers.py says, which also says who runs what. A test that needs a second
+# try on a busy machine is run again, and printed as such (R), and named at the end.
 check "tests: pytest" pytest -n auto --maxprocesses 4 --dist loadgroup --reruns 2 -raR "$@"

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-MACHINES = ("test_machines_", "test_rebuild_machines", "test_host_machine")
-"""Files whose tests boot machines: one LAN at a time is enough for a computer."""
-
 pytest_plugins = (
+    "tests.workers",
     "tests.lab_fixture",
     "tests.nginx_fixture",
     "tests.node_fixture",
@@ -55,14 +53,6 @@ def _connect_ex(self: socket.socket, address: object) -> int:
 def _sendto(self: socket.socket, data: bytes, *rest: object) -> int:
     _refuse_outside(rest[-1])
     return _REAL_SENDTO(self, data, *rest)  # type: ignore[arg-type]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers a file stays together, and all files with machines do."""
-    for item in items:
-        name = item.path.name
-        group = "machines" if name.startswith(MACHINES) else name
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", autouse=True)
