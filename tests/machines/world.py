@@ -8,6 +8,7 @@ namespaces, disks and mount points are below it and nowhere else.
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -17,6 +18,17 @@ from tests.machines.cgroups import Group, run_group
 RUN = Path("/run")
 COMMAND_S = 60.0
 _KEEPER = Path(__file__).with_name("keeper.py")
+# A disk that another test has mounted, and the file it lies in, would be in use as long as this is.
+_WITHOUT_DISKS_OF_OTHERS = """
+mounts=$(cat /proc/self/mountinfo)
+while read -r _ _ _ _ at rest; do
+    case "$at $rest" in
+        "$1"/*" /dev/loop"*) umount --lazy "$at" 2>/dev/null || ! mountpoint -q "$at" ;;
+    esac
+done <<END
+$mounts
+END
+"""
 _UNSHARE = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
 
 
@@ -48,6 +60,7 @@ class World:
             (self._keeper,) = children(self._outer.pid)
             self._run_group = run_group()
             self.group = self._run_group.child(str(self._keeper))
+            self.sh(_WITHOUT_DISKS_OF_OTHERS, tempfile.gettempdir())
             self.sh("mount -t tmpfs -o mode=755 world /run && mkdir -m 700 /run/netns")
         except BaseException:
             self.__exit__(None, None, None)
