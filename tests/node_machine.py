@@ -184,7 +184,9 @@ class Machine:
     def run(self, verb: str, payload: bytes = b"", *, fault: str = "", **keys: object) -> Answer:
         started = self.start(verb, fault=fault, **keys)
         out, err = started.communicate(payload, timeout=40)
-        return parsed(started.returncode, out, err)
+        answer = parsed(started.returncode, out, err)
+        assert "not found" not in answer.stderr, answer  # a name that the script does not have
+        return answer
 
     def stage(self, built: Built, *, fault: str = "", **changed: object) -> Answer:
         keys: dict[str, object] = {
@@ -260,8 +262,8 @@ class Machine:
             time.sleep(0.02)
 
 
-def parsed(code: int, out: bytes, err: bytes = b"") -> Answer:
-    """The protocol, read the plain way."""
+def parsed(code: int, out: bytes, err: bytes = b"", *, under_way: bool = False) -> Answer:
+    """The protocol, read the plain way. `under_way`: a last piece that is not whole is left out."""
     answer = Answer(code, "", stderr=err.decode(errors="replace"))
     rest = out
     first, _, rest = rest.partition(b"\n")
@@ -277,6 +279,8 @@ def parsed(code: int, out: bytes, err: bytes = b"") -> Answer:
         key, _, value = line.decode().partition(" ")
         if key == "data":
             _, inode, offset, length = value.split()
+            if under_way and len(rest) <= int(length):
+                break
             body, rest = rest[: int(length)], rest[int(length) :]
             assert len(body) == int(length)
             assert rest[:1] == b"\n"

@@ -58,7 +58,9 @@ class ScriptedNode:
         self.staged = release_id
         same = self.live == release_id and not self.drift
         script = self.scripts.pop(0) if self.scripts else None
-        return Staged(self.live, self.drift, same, None, script_digest=script)
+        return Staged(
+            self.live, self.drift, same, None, script_digest=script, ahead=bool(self.scripts)
+        )
 
     def apply(self, release_id: str, token: str, trial_s: float) -> Applied:
         self.before_apply()

@@ -37,7 +37,6 @@ class SshServer:
         self.forwarding = True
         self.hold_forwards = False
         """Leave requests for a TCP connection without an answer."""
-        self.accepting_sessions = True
         self.environment: dict[str, str] = {}
         self.logins = 0
         self._host_keys = [str(path) for path in host_keys]

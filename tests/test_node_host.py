@@ -235,6 +235,16 @@ def test_killed_at_any_step_the_host_is_as_it_was(host: Host, step: str) -> None
     assert host.run("confirm", token="t2")["decision"] == "confirmed"
 
 
+def test_a_change_without_a_guard_is_refused(host: Host) -> None:
+    call = 'hostguard) host_guard "$2" ;;'
+    text = host.script.read_text()
+    assert call in text
+    host.script.write_text(text.replace(call, "hostguard) exit 0 ;;"))
+    answer = host.change({SSHD: "one\n"})
+    assert (answer.end, answer.stderr) == ("failed the guard does not start", "")
+    assert host.read(SSHD) is None
+
+
 def test_a_power_cut_during_the_trial_is_undone_at_boot(host: Host) -> None:
     host.change({SSHD: "one\n", host.firewall: "1\n"})
     for pid in host.processes():

@@ -81,6 +81,20 @@ def kill_runner_and_guard(machine: Machine) -> None:
     assert machine.page() == "two"
 
 
+def test_guard_that_dies_before_its_word_ends_the_push(
+    machine: Machine, one: Built, two: Built
+) -> None:
+    """It is the one who makes sure of the way back: without it nothing is switched."""
+    begins = "guard() { # TOKEN\n    ROLE=guard\n"
+    text = machine.script.read_text()
+    assert begins in text
+    machine.script.write_text(text.replace(begins, f"{begins}    fp born\n"))
+    answer = machine.apply(two, "t2", fault="guard.born")
+    assert answer.end == "failed the guard does not start"
+    machine.agrees(one.id, "one")
+    is_quiet(machine)
+
+
 @pytest.mark.parametrize("contact", ["recover", "confirm", "cancel", "apply"])
 def test_runner_and_guard_killed_next_contact_goes_back(
     machine: Machine, one: Built, two: Built, contact: str

@@ -70,6 +70,13 @@ def test_old_script_is_told_where_a_new_start_has_the_same(
     assert any("its kome-node is old" in step.text for step in steps) is not renewed
 
 
+def test_old_script_that_was_started_for_the_push_is_asked_once(fleet: ScriptedFleet) -> None:
+    fleet.nodes["node-01"].scripts = ["0" * 12]
+    _, steps = push(fleet)
+    assert fleet.nodes["node-01"].calls.count("stage") == 1
+    assert any("its kome-node is old" in step.text for step in steps)
+
+
 def test_a_push_of_nothing_has_no_wave(fleet: ScriptedFleet) -> None:
     assert waves(fleet.topology, ()) == ()
 

@@ -141,6 +141,7 @@ class _Disk:
 
     def _mount(self) -> None:
         image = self._folder / "disk.img"
+        wait_until(lambda: not _in_use(image))  # else it is the disk before the cut, still there
         subprocess.run(["mount", "-o", "loop", str(image), str(self._root)], check=True)
         run = self._root / "run"
         run.mkdir(exist_ok=True)
@@ -164,6 +165,11 @@ def _disk(folder: Path) -> Iterator[_Disk]:
             kill_all(disk.machine, Machine.processes)
             disk.unmount()
         _unmount(folder)
+
+
+def _in_use(image: Path) -> bool:
+    """Whether a loop device still has it, as a mount copied by another machine's start makes it."""
+    return bool(subprocess.run(["losetup", "-j", str(image)], capture_output=True).stdout)
 
 
 def _unmount(place: Path) -> None:

@@ -23,7 +23,7 @@ StrictModes no
 PermitRootLogin prohibit-password
 PasswordAuthentication no
 KbdInteractiveAuthentication no
-MaxSessions 50
+MaxSessions {sessions}
 MaxStartups 200
 SetEnv SHLVL=2
 Subsystem sftp internal-sftp
@@ -60,8 +60,11 @@ class Servers:
 
 
 @contextmanager
-def servers(folder: Path, names: Sequence[str]) -> Iterator[Servers]:
-    """A server for each of `names`. Raises SystemExit where sshd does not start."""
+def servers(folder: Path, names: Sequence[str], sessions: int = 50) -> Iterator[Servers]:
+    """A server for each of `names`, with so many sessions a connection.
+
+    Raises SystemExit where sshd does not start.
+    """
     folder.mkdir()
     for key in ("host_key", "user_key"):
         subprocess.run(
@@ -82,7 +85,7 @@ def servers(folder: Path, names: Sequence[str]) -> Iterator[Servers]:
     try:
         for name, port in ports.items():
             config = folder / f"sshd_{name}"
-            config.write_text(CONFIG.format(port=port, folder=folder))
+            config.write_text(CONFIG.format(port=port, folder=folder, sessions=sessions))
             started.append(subprocess.Popen([SSHD, "-D", "-f", config, "-E", folder / "log"]))
         for port in ports.values():
             _wait_for(port, folder / "log")

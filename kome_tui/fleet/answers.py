@@ -66,6 +66,8 @@ class Staged:
     trial: str | None
     script_digest: str | None = None
     """As in NodeStatus."""
+    ahead: bool = False
+    """The script that answered had been started ahead: it may be older than the one on the node."""
 
 
 @dataclass(frozen=True, slots=True)

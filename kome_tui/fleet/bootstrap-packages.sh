@@ -41,7 +41,7 @@ packages() { # of the files sent, the last of which is NAME; none: of the host's
     [ "$wanted" != ' -' ] || { tidy && end_ok; }
     command -v apt-get >/dev/null 2>&1 || end refused "it has no apt-get, and lacks:$wanted"
     only_sent "$a_name" || end failed "cannot write in $DEBS"
-    mkdir -p "$RUN" && log=$RUN/apt.$$ && rm -f "$log".* && : >"$log" || end failed "cannot write in $RUN"
+    run_folder && log=$RUN/apt.$$ && rm -f "$log".* && : >"$log" || end failed "cannot write in $RUN"
     # On its own: a cut connection must not stop dpkg in the middle of a package.
     # shellcheck disable=SC2086 # $wanted is words
     { install_packages $wanted >"$log" 2>&1 </dev/null; printf '%s\n' $? >"$log.new" && mv -f "$log.new" "$log.done"; } &

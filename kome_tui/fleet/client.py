@@ -11,11 +11,15 @@ import shlex
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from typing import Generic, TypeVar
 
 from kome_tui.errors import (
     FleetError,
+    NodeRefused,
+    NotSetUp,
     ProtocolError,
     SshUnreachable,
 )
@@ -40,8 +44,7 @@ CHANGE_S = 60.0
 ANSWER_LIMIT = 2 * DATA_LIMIT
 TICK_LIMIT_S = 20.0
 """A follow without a sign of life (one is due every 5 s) is dead."""
-_FIRST_STEP = "stage"
-"""The verb that a script started ahead may be asked: it changes nothing that serves."""
+_FREED_S = 1.0
 _LATER_STEPS = frozenset({"apply", "confirm", "cancel"})
 """Verbs that may be asked of a script that has done the step before: one exec for a whole push."""
 
@@ -88,7 +91,14 @@ class NodeClient:
             "port": self._port,
         }
         self.hang_up()
-        return self._value(parsing.staged, "stage", fields, conf, STAGE_S, more=True)
+        ask = partial(self._value, parsing.staged, "stage", fields, conf, STAGE_S, more=True)
+        ahead = self._ready.take()
+        if ahead is None:
+            return ask()
+        try:
+            return replace(ask(ahead=ahead), ahead=True)
+        except (NodeRefused, NotSetUp, ProtocolError, SshUnreachable):
+            return ask()  # it may be from before a rebuild or a reboot, and nothing was changed
 
     def apply(self, release_id: str, token: str, trial_s: float) -> Applied:
         """Switch to a staged release for a trial of `trial_s` seconds, proved from inside."""
@@ -153,19 +163,23 @@ class NodeClient:
         limit_s: float,
         *,
         more: bool = False,
+        ahead: tuple[RemoteCommand, float] | None = None,
     ) -> T:
         """The answer to one request as a value, or the error it stands for.
 
         `more`: the script is asked to wait for the next step of the push on the same exec.
+        `ahead`: a script that waits, to be asked, and the seconds in which its first word is due.
         """
         request = encode_request(verb, {**fields, **({"more": "yes"} if more else {})}, payload)
         deadline = time.monotonic() + limit_s
-        remote, greeting_s = self._next_step(verb, request, more)
+        if ahead is not None:
+            ahead[0].feed(request, keep_stdin=more)
+        remote = ahead[0] if ahead is not None else self._next_step(verb, request, more)
         try:
             exchange = Exchange(self.node, verb, remote)
             items: list[Item] = []
-            if greeting_s is not None:
-                items += exchange.first_items(greeting_s)
+            if ahead is not None:
+                items += exchange.first_items(ahead[1])
             while not exchange.parser.ended:
                 items += exchange.next_items(deadline)
                 if exchange.received > ANSWER_LIMIT:
@@ -183,26 +197,16 @@ class NodeClient:
         with as_protocol_error(self.node, verb):
             return read(answer)
 
-    def _next_step(
-        self, verb: str, request: bytes, more: bool
-    ) -> tuple[RemoteCommand, float | None]:
-        """The script that waits for this request, or a new one that has got it.
-
-        With it the seconds in which its first word is due, where it was started ahead.
-        """
-        if verb == _FIRST_STEP:
-            ahead = self._ready.take()
-            if ahead is not None:
-                ahead[0].feed(request, keep_stdin=more)
-                return ahead
+    def _next_step(self, verb: str, request: bytes, more: bool) -> RemoteCommand:
+        """The script that waits for this request, or a new one that has got it."""
         if verb in _LATER_STEPS:
             remote = self._waiting.take()
             if remote is not None and not remote.ended:
                 remote.feed(request, keep_stdin=more)
-                return remote, None
+                return remote
             if remote is not None:
                 remote.close()
-        return self._start(request, keep_stdin=more), None
+        return self._start(request, keep_stdin=more)
 
     def _stream(
         self,
@@ -222,7 +226,17 @@ class NodeClient:
         except SshUnreachable:  # nothing was started
             if connection.alive:
                 raise
-        return self._connect().start(self._command, request, keep_stdin=keep_stdin)
+        except NodeRefused:  # it allows no further session: the one that was started ahead leaves
+            if not self._ready.leave():
+                raise
+        deadline = time.monotonic() + _FREED_S
+        while True:
+            try:
+                return self._connect().start(self._command, request, keep_stdin=keep_stdin)
+            except NodeRefused:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_FREED_S / 20)  # its sshd counts a session until it has seen its end
 
 
 class NodeStream(Iterator[T], Generic[T]):

@@ -16,7 +16,6 @@ from kome_tui.errors import (
 )
 from kome_tui.fleet.framing import AnswerParser, End, FramingError, Item
 from kome_tui.fleet.parsing import BadAnswer
-from kome_tui.fleet.ready import silent
 from kome_tui.fleet.remote import RemoteCommand
 from kome_tui.text import clean
 
@@ -47,7 +46,8 @@ class Exchange:
             while not self.parser.greeted:
                 items += self.next_items(deadline)
         except NodeTimeout as error:
-            raise silent(self.node, patience_s) from error
+            what = f"does not answer: its script has said nothing in {patience_s:.0f} s"
+            raise NodeTimeout(self.node, what) from error
         return items
 
     def next_items(self, deadline: float) -> list[Item]:

@@ -49,7 +49,8 @@ class Fleet:
     def admin(self, name: str) -> NodeAdmin:
         """The verbs of one node that are no push. Connects when the first of them is called."""
         layout = self._topology.layout_of(name)
-        return NodeAdmin(name, layout, lambda: self._connected(name))
+        ready = self._slots[name].ready
+        return NodeAdmin(name, layout, lambda: self._connected(name), ready=ready)
 
     def bootstrap(self, name: str) -> Bootstrap:
         """A host that is no node yet, as the user of this topology, who needs sudo."""

@@ -7,58 +7,84 @@ started ahead holds nothing on the node, and ends with the connection.
 import threading
 import time
 
-from kome_tui.errors import NodeTimeout
+from kome_tui.errors import FleetError, NodeTimeout
 from kome_tui.fleet.connection import Connection
 from kome_tui.fleet.framing import AnswerParser, End, FramingError, Item, encode_request
 from kome_tui.fleet.remote import RemoteCommand
 
 _VERB = "ready"
+_AT_HAND_S = 0.05
+"""For a word that has come already."""
+_STARTS_S = 2.0
+_LEAVES_S = 1.0
 
 
 class Ready:
-    """The script that waits on one node for the first step of a push, or nothing."""
+    """The script that waits on one node for the first step of a push, or nothing.
+
+    On a connection on which it once did not work it is not tried again: pushes start their own.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._kept: tuple[RemoteCommand, Connection] | None = None
         self._starting = False
-        self._kept: tuple[RemoteCommand, float] | None = None
+        self._failed_on: Connection | None = None
 
     def keep(self, connection: Connection, command: str) -> None:
-        """Start one, unless one waits; does not wait for its word. Raises as Connection.start()."""
+        """Start one, unless one waits; does not wait for its word, and raises nothing."""
         with self._lock:
-            if self._starting or (self._kept is not None and not self._kept[0].ended):
+            kept = self._kept
+            if kept is not None and kept[0].ended:  # it does not know the verb, or was killed
+                self._kept = None
+                self._failed_on = kept[1]
+            if self._starting or self._kept is not None or self._failed_on is connection:
                 return
             self._starting = True
-            stale, self._kept = self._kept, None
-        if stale is not None:
-            stale[0].close()
         try:  # unlocked: a push does not wait for it
             request = encode_request(_VERB, {"more": "yes"})
             remote = connection.start(command, request, keep_stdin=True)
-            remote.send()
-            self._kept = remote, connection.session_open_s
+            remote.send(time.monotonic() + _STARTS_S)
+            self._kept = remote, connection
+        except FleetError:  # the push that comes starts its own, and says what is wrong
+            self._failed_on = connection
         finally:
             self._starting = False
 
     def take(self) -> tuple[RemoteCommand, float] | None:
         """It, for the caller alone, and the seconds in which its next word is due.
 
-        None where none waits, or what waited is no script that knows this. Raises NodeTimeout
-        where it has not come so far, on a node that hangs.
+        None where none waits that has said so.
         """
-        with self._lock:
-            kept, self._kept = self._kept, None
+        kept = self._taken()
         if kept is None:
             return None
-        remote, patience_s = kept
-        try:
-            if _has_said_so(remote, time.monotonic() + patience_s) and not remote.ended:
-                return kept
-        except NodeTimeout as error:
-            remote.close()
-            raise silent(remote.node, patience_s) from error
+        remote, connection = kept
+        if _has_said_so(remote) and not remote.ended:
+            return remote, connection.session_open_s
         remote.close()
         return None
+
+    def leave(self) -> bool:
+        """End it, for its session on the node to be had by others; False: none waited."""
+        kept = self._taken()
+        if kept is None:
+            return False
+        remote, self._failed_on = kept
+        deadline = time.monotonic() + _LEAVES_S
+        remote.feed(b"", keep_stdin=False)
+        try:
+            while remote.read(deadline):
+                pass
+        except NodeTimeout:
+            pass  # closing it has to do
+        remote.close()
+        return True
+
+    def _taken(self) -> tuple[RemoteCommand, Connection] | None:
+        with self._lock:
+            kept, self._kept = self._kept, None
+            return kept
 
 
 class Waiting:
@@ -82,21 +108,17 @@ class Waiting:
             before.close()
 
 
-def silent(node: str, patience_s: float) -> NodeTimeout:
-    """The error for a script that was started ahead and says nothing."""
-    return NodeTimeout(node, f"does not answer: its script has said nothing in {patience_s:.0f} s")
-
-
-def _has_said_so(remote: RemoteCommand, deadline: float) -> bool:
+def _has_said_so(remote: RemoteCommand) -> bool:
+    deadline = time.monotonic() + _AT_HAND_S
     parser = AnswerParser(_VERB)
     items: list[Item] = []
-    while not parser.ended:
-        received = remote.read(deadline)
-        if not received:
-            return False
-        try:
+    try:
+        while not parser.ended:
+            received = remote.read(deadline)
+            if not received:
+                return False
             items += parser.feed(received)
-        except FramingError:
-            return False
+    except (FramingError, NodeTimeout):
+        return False
     end = items[-1]
     return isinstance(end, End) and end.code == "ok"

@@ -48,9 +48,15 @@ class RemoteCommand:
         self._keep_stdin = keep_stdin
         self._stdin_done = False
 
-    def send(self) -> None:
-        """Send what is due of its standard input, as far as that goes without waiting."""
+    def send(self, deadline: float) -> None:
+        """Send what is due of its standard input; the rest goes with read() after `deadline`.
+
+        OpenSSH's server takes nothing before it has started the command.
+        """
         self._send()
+        while not (self._stdin_done or self.ended or time.monotonic() > deadline):
+            self._wake.wait(_SEND_RETRY_S)
+            self._send()
 
     def read(self, deadline: float) -> bytes:
         """The next bytes of its standard output, b"" at its end.

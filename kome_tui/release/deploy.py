@@ -36,7 +36,7 @@ def deploy(
         release = releases[name]
         staged = fleet.node(name).stage(release.id, release.conf.encode())
         wanted = script_digest(topology, name)
-        if staged.script_digest not in (None, wanted):  # or the one that was started ahead is
+        if staged.ahead and staged.script_digest not in (None, wanted):  # from before a rebuild
             staged = fleet.node(name).stage(release.id, release.conf.encode())
         if staged.script_digest not in (None, wanted):
             push.say(name, "stage", f"its kome-node is old: `kome-tui rebuild {name}` renews it")

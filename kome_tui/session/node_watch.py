@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from kome_tui.errors import KomeError, NodeRefused
+from kome_tui.errors import KomeError
 from kome_tui.fleet.answers import LogChunk
 from kome_tui.reading import Missing, Reading
 from kome_tui.session.fleet_api import FleetApi
@@ -96,17 +96,10 @@ class NodeWatch:
             for facts in frames:
                 self._put(FactsSeen(self.node, Reading(facts, self._clock())))
                 self._linked.set()
-                self._make_ready()
+                if self._ahead:
+                    self._fleet.node(self.node).make_ready()
         finally:
             frames.close()
-
-    def _make_ready(self) -> None:
-        if not self._ahead:
-            return
-        try:
-            self._fleet.node(self.node).make_ready()
-        except NodeRefused:  # it allows no further session, so that a push has to start its own
-            self._ahead = False
 
     def _read_log(self) -> None:
         client = self._fleet.node(self.node)

@@ -59,7 +59,7 @@ end_ok() { # LINES before it
     say "$@" 'end ok'
     [ "${a_more:-}" = yes ] || exit 0 # else the next request comes on the same input
     [ "${goes_on:-no}" = no ] || return 0
-    exec "$SH" "$SELF" more 7>&- 8>&- 9>&-
+    exec "$SH" "$SELF" more 6>&- 7>&- 8>&- 9>&-
 }
 
 end() { # CODE TEXT...

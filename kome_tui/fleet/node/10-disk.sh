@@ -143,6 +143,9 @@ room() { # KILOBYTES: refuse before anything is written
 
 folders() {
     [ -d "$CACHE" ] || mkdir -p "$CACHE" 2>/dev/null # nginx makes only the last component of its cache path
-    [ -d "$STATE/releases" ] && [ -d "$RUN" ] || mkdir -p "$STATE/releases" "$RUN" 2>/dev/null || return 1
-    [ -w "$RUN" ]
+    [ -d "$STATE/releases" ] || mkdir -p "$STATE/releases" 2>/dev/null || return 1
+    run_folder && [ -w "$RUN" ]
 }
+
+# Tokens, pipes and the lock are in it: nobody else's to read.
+run_folder() { [ -d "$RUN" ] || (umask 077 && mkdir -p "$RUN") 2>/dev/null; }

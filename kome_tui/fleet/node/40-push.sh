@@ -34,9 +34,10 @@ stage() {
 # The digest of the bytes, and the digest of which the id is a part; by the same processes the digests of the
 # files that they will be compared with, and where the new one listens.
 check_upload() {
-    arrived=$private/nginx.conf
+    arrived=$private/nginx.conf pipe=/dev/fd/3
+    [ -e /dev/fd/0 ] || pipe=/dev/null
     sums=$({
-        sed -e "s/$a_id/@ID@/g" -e h -e "${LISTEN}w /dev/fd/3" -e g "$arrived" |
+        sed -e "s/$a_id/@ID@/g" -e h -e "${LISTEN}w $pipe" -e g "$arrived" |
             sha256sum - "$arrived" "$STATE/releases/$a_id/nginx.conf" "$STATE/releases/$live/nginx.conf"
     } 3>&1 2>/dev/null)
     sum_of "$arrived"
@@ -55,6 +56,7 @@ check_upload() {
     done <<END
 $sums
 END
+    [ "$pipe" = /dev/fd/3 ] || listens=$(sed -n "${LISTEN}p" "$arrived")
 }
 
 # The bytes are what the id stands for. A folder of that id with other bytes was changed by hand; it may
@@ -185,8 +187,8 @@ begin() { # ID, or - for the previous one
     read_last && [ "$l_token" = "$a_token" ] && end refused 'this token was used before'
     if [ "$verb" = rollback ]; then room "$ROLLBACK_KB"; elif [ -z "${staged_live:-}" ]; then room "$APPLY_KB"; fi
     for name in phase reason; do printf '' >"$RUN/$name" || end failed "cannot write in $RUN"; done
-    for name in wake go told; do
-        [ -p "$RUN/$name" ] || mkfifo "$RUN/$name" || end failed "cannot write in $RUN"
+    for name in wake go told proof; do
+        [ -p "$RUN/$name" ] || mkfifo -m 600 "$RUN/$name" || end failed "cannot write in $RUN"
     done
     start_runner
     live_id
@@ -195,7 +197,7 @@ begin() { # ID, or - for the previous one
     target "$1"
     since=$(date -u +%Y-%m-%dT%H:%M:%SZ)
     as_before
-    until_told guard || end failed 'the guard does not start'
+    until_told guard <&4 || end failed 'the guard does not start'
     fp guarded
     if ! write_journal "$id"; then
         rm -rf "$STATE/journal/txn" "$STATE/journal" # in this order
@@ -203,25 +205,25 @@ begin() { # ID, or - for the previous one
     fi
     fp journaled
     printf '%s\n' "$a_token" >&5
-    exec 5>&- 9>&- # the runner has the lock now
+    exec 4<&- 5>&- 9>&- # the runner has the lock now
     wait_for_proof
     exec 6<&-
 }
 
 # It is ready when it is asked for: it inherits the lock, and a word on the pipe `go` begins its work; where
-# none comes before we are gone, it leaves. What it tells comes by the pipe `told`, whose end means that it is
-# gone: so that nobody but the runner and we hold the writing ends. Each opened for both is opened without
-# waiting for the other side.
+# none comes before we are gone, it leaves. The guard's word comes by the pipe `told`, the runner's by `proof`:
+# the end of a pipe means that its process is gone, so nobody else keeps a writing end. What is opened for both
+# directions does not wait for the other side.
 start_runner() {
-    exec 5<>"$RUN/go" 7<>"$RUN/told"
-    exec 6<"$RUN/told"
-    setsid "$SH" "$SELF" runner "$a_token" <"$RUN/go" >>"$RUN/log" 2>&1 5>&- 6<&- &
-    exec 7>&-
+    exec 5<>"$RUN/go" 7<>"$RUN/proof" 8<>"$RUN/told"
+    exec 4<"$RUN/told" 6<"$RUN/proof"
+    setsid "$SH" "$SELF" runner "$a_token" <"$RUN/go" >>"$RUN/log" 2>&1 4<&- 5>&- 6<&- &
+    exec 7>&- 8>&-
 }
 
-# Until the runner, or the guard that it makes, has said this word; fails when both have let go of the pipe.
+# Until the guard, or the runner, has said this word on standard input; fails when it has let go of its pipe.
 until_told() { # WORD
-    while read -r token told <&6; do
+    while read -r token told; do
         [ "$token $told" != "$a_token $1" ] || return 0
     done
     return 1
@@ -236,7 +238,8 @@ target() { # ID or - -> $id
     if [ -f "$STATE/releases/.staged-$id/nginx.conf" ]; then
         mkdir -p "$STATE/releases/$id"
         sums=
-        replace "$STATE/releases/.staged-$id/.kome" "$STATE/releases/$id/.kome" &&
+        durable "$STATE/releases/.staged-$id/.kome" "$STATE/releases/.staged-$id/nginx.conf" &&
+            replace "$STATE/releases/.staged-$id/.kome" "$STATE/releases/$id/.kome" &&
             replace "$STATE/releases/.staged-$id/nginx.conf" "$STATE/releases/$id/nginx.conf" &&
             durable "$STATE/releases/$id" || end refused "release $id cannot be written"
         rm -rf "$STATE/releases/.staged-$id"
@@ -262,13 +265,14 @@ as_before() {
     marked "$live" || ! http_get / || before=$(printf '%s' "$http_line" | one_line)
 }
 
+# A runner that hangs holds us as well, no longer than itself; the console has a limit of its own.
 wait_for_proof() {
     now
     limit=$((now + WAIT_CS))
     until read_phase "$a_token" && [ -n "$p_state" ]; do
         now
         [ "$now" -lt "$limit" ] || end failed 'the node does not answer; it goes back by itself'
-        ! until_told phase || continue
+        ! until_told phase <&6 || continue
         read_phase "$a_token" && [ -n "$p_state" ] && break
         nap 30 # the guard is at work, or else we have to be
         read_phase "$a_token" && [ -n "$p_state" ] || settle_if_alone

@@ -4,6 +4,7 @@
 runner() { # TOKEN
     ROLE=runner
     guard "$1" &
+    exec 8>&- # its alone
     read -r word && [ "$word" = "$1" ] || exit 0 # the push was refused, or has died
     exec </dev/null
     read_journal && [ "$j_token" = "$1" ] || exit 1
@@ -93,8 +94,9 @@ woken() { # CENTISECONDS at most, less when a verb has written to the pipe
 guard() { # TOKEN
     ROLE=guard
     exec 9>>"$RUN/lock" # its own, in place of the one that it has inherited
-    printf '%s\n' "$1 guard" >&7
     exec 7>&-
+    printf '%s\n' "$1 guard" >&8
+    exec 8>&-
     flock 9
     fp start
     read_journal && [ "$j_token" = "$1" ] || exit 0

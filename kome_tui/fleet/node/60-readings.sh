@@ -74,7 +74,7 @@ live() {
 
 # A folder on the memory file system, gone when this process ends.
 private_folder() {
-    mkdir -p "$RUN" 2>/dev/null
+    run_folder
     private=$RUN/stream.$$
     rm -rf "$private"
     mkdir "$private" 2>/dev/null || end failed "cannot write in $RUN"

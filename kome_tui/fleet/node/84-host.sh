@@ -24,13 +24,23 @@ host() {
     fi
     fp journaled
     rm -f "$RUN/phase" "$RUN/reason" "$RUN/guard"
-    [ -p "$RUN/wake" ] || mkfifo "$RUN/wake" || end failed "cannot write in $RUN"
+    chmod 700 "$RUN" # an earlier script has left it to everybody
+    [ -p "$RUN/wake" ] || mkfifo -m 600 "$RUN/wake" || end failed "cannot write in $RUN"
     setsid "$SH" "$SELF" hostguard "$a_token" </dev/null >>"$RUN/log" 2>&1 9>&- &
     guard_is_there
     replace "$STATE/.host.new" "$STATE/host.trial" && durable "$STATE" || end refused "cannot write in $STATE"
     setsid "$SH" "$SELF" hostrunner </dev/null >>"$RUN/log" 2>&1 &
     exec 9>&- # the runner has inherited it
     wait_for_host
+}
+
+guard_is_there() {
+    tries=0
+    until { read -r token <"$RUN/guard"; } 2>/dev/null && [ "$token" = "$a_token" ]; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 400 ] || end failed 'the guard does not start'
+        blink
+    done
 }
 
 write_host_journal() { # $changed is the number of files that differ
