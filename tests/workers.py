@@ -22,6 +22,8 @@ LONGEST = (
     "test_cli_end_to_end.py",
     "test_safety_matrix.py",
     "test_ui_app.py",
+    "test_ui_push.py",
+    "test_ui_keys.py",
     "test_ui_hostile.py",
     "test_trials.py",
     "test_nginx_render_property.py",
