@@ -27,6 +27,11 @@ class KomeError(Exception):
         return f"{self.what}; {self.hint}" if self.hint else self.what
 
 
+def bug_line(error: BaseException) -> str:
+    """The line for an error that nobody has foreseen."""
+    return f"a bug in kome-tui: {type(error).__name__}: {error} (KOME_DEBUG=1 shows where)"
+
+
 class UsageError(KomeError):
     """The command was called wrongly."""
 

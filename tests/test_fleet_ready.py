@@ -40,7 +40,6 @@ esac
 """
 DEAF_LATER = """
 printf 'kome-node 1 ready\\nend ok\\n'
-echo $$ >>FOLDER/pids
 while IFS= read -r request; do :; done
 """
 
@@ -96,7 +95,11 @@ def resetting(site: Site) -> Iterator[threading.Event]:
                 sink.write(block)
             sink.close()
 
-        await asyncio.gather(pump(reader, back), pump(there, writer), return_exceptions=True)
+        try:
+            await asyncio.gather(pump(reader, back), pump(there, writer), return_exceptions=True)
+        finally:
+            back.close()
+            writer.close()
 
     behind = site.server.port
     with listener(relay) as port:
@@ -116,6 +119,12 @@ def node(site: Site, script: str) -> None:
 def stage(fleet: Fleet) -> bool:
     """Whether the node took the release."""
     return not fleet.node("front").stage("0123456789ab", b"user x;\n").unchanged
+
+
+def has_said_so(fleet: Fleet) -> bool:
+    """The word of the script that waits has come as far as us."""
+    kept = fleet._slots["front"].ready._kept
+    return kept is not None and kept[0]._channel.recv_ready()
 
 
 def pids(site: Site) -> list[int]:
@@ -233,10 +242,54 @@ def test_session_is_given_up_where_sshd_allows_no_more(site: Site, tmp_path: Pat
     assert len(pids(site)) == 2
 
 
+@needs("sshd", "ssh-keygen")
+def test_pushes_find_a_session_where_sshd_allows_few(site: Site, tmp_path: Path) -> None:
+    """Facts, the log and what waits take all three there are, push after push."""
+    node(site, NODE)
+    with servers(tmp_path / "sshd", ["front"], sessions=3) as real:
+        topology = topology_at(real.ports, str(site.script), user=real.user)
+        with Fleet(topology, real.config) as fleet:
+            front = fleet.node("front")
+            streams = [front.facts(2.0), front.follow(None, 0)]
+            for _ in range(4):
+                front.make_ready()
+                assert stage(fleet)
+                assert front.apply("a", "t", 30).on_trial
+                front.hang_up()
+                assert stage(fleet)
+                front.hang_up()
+            for stream in streams:
+                stream.close()
+
+
+@needs("sshd", "ssh-keygen")
+def test_script_that_is_just_being_started_gives_its_session_up(site: Site, tmp_path: Path) -> None:
+    node(site, NODE)
+    with servers(tmp_path / "sshd", ["front"], sessions=1) as real:
+        topology = topology_at(real.ports, str(site.script), user=real.user)
+        with Fleet(topology, real.config) as fleet:
+            fleet.connect("front")
+            starting = threading.Thread(target=fleet.node("front").make_ready)
+            starting.start()
+            assert stage(fleet)
+            starting.join(10)
+
+
+def test_script_that_hangs_alone_is_passed_over(site: Site, fleet: Fleet) -> None:
+    """Where the node itself gives signs of life."""
+    node(site, DEAF_LATER)
+    fleet.node("front").make_ready()
+    wait_until(lambda: has_said_so(fleet))
+    node(site, NODE)
+    talk = fleet._connected("front").start("while :; do echo; sleep 0.2; done", b"")
+    assert stage(fleet)
+    talk.close()
+
+
 def test_node_that_hangs_since_costs_the_connect_timeout(site: Site, fleet: Fleet) -> None:
     node(site, DEAF_LATER)
     fleet.node("front").make_ready()
-    wait_until((site.folder / "pids").exists)
+    wait_until(lambda: has_said_so(fleet))
     with pytest.raises(NodeTimeout, match="its script has said nothing in 2 s"):
         stage(fleet)
 

@@ -224,6 +224,15 @@ def test_steps_of_a_push_on_one_standard_input(machine: Machine) -> None:
     machine.agrees(one.id, "one")
 
 
+def test_locks_pipes_and_tokens_are_nobody_elses(machine: Machine) -> None:
+    run = machine.root / "run"
+    machine.push(machine.release("one"), "t1")
+    assert run.stat().st_mode & 0o777 == 0o700
+    run.chmod(0o755)  # as an earlier script has left it
+    machine.run("status")
+    assert run.stat().st_mode & 0o777 == 0o700
+
+
 def test_script_that_was_started_ahead_waits_with_nothing_held(machine: Machine) -> None:
     started = machine.start("ready", more="yes")
     assert started.stdin is not None

@@ -39,6 +39,30 @@ async def test_dialog_takes_the_keys() -> None:
         assert session.asked == []
 
 
+async def test_keys_typed_ahead_answer_a_dialog_once() -> None:
+    session = FakeSession(healthy_state())
+    async with console(session) as pilot:
+        await pilot.press("u")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Question))
+        yes = pilot.app.screen.query_one("#yes", Button)
+        yes.press()
+        yes.press()
+        await until(pilot, lambda: not isinstance(pilot.app.screen, Question))
+        assert len(session.of_kind("rollback")) == 1
+
+
+async def test_a_bug_is_told_in_one_line() -> None:
+    async with console(FakeSession(healthy_state())) as pilot:
+        app = pilot.app
+        app._exception = ValueError("[b]it\nbroke")
+        app._fatal_error()
+        shown = "".join(part.text for all_of in app._exit_renderables for part in all_of.segments)
+        assert " ".join(shown.split()) == (
+            "kome-tui: a bug in kome-tui: ValueError: [b]it\\x0abroke (KOME_DEBUG=1 shows where)"
+        )
+        app._exception = None
+
+
 async def test_dialog_keeps_its_buttons_in_sight_on_a_small_terminal() -> None:
     async with console(FakeSession(troubled_state()), (80, 24)) as pilot:
         await pilot.press("r")

@@ -43,9 +43,10 @@ def open_console(options: Options) -> int:
         file=path,
         command=options.command,
     )
+    app = KomeApp(session)
     with interrupt.raised():  # Textual gives the terminal back on the way out
-        KomeApp(session).run()
-    return 0
+        app.run()
+    return app.return_code or 0
 
 
 def _need_a_terminal() -> None:

@@ -11,7 +11,7 @@ from kome_tui.cli.app import app
 from kome_tui.cli.interrupt import INTERRUPTED
 from kome_tui.cli.options import Asked
 from kome_tui.cli.output import Unwritten, finish, nobody_reads, say, write_json
-from kome_tui.errors import KomeError
+from kome_tui.errors import KomeError, bug_line
 
 
 def run(argv: list[str]) -> int:
@@ -40,8 +40,7 @@ def run(argv: list[str]) -> int:
         # The one place where a bug becomes a line instead of a traceback.
         if os.environ.get("KOME_DEBUG") == "1":
             raise
-        bug = f"a bug in kome-tui: {type(error).__name__}: {error} (KOME_DEBUG=1 shows where)"
-        return _fail(argv, bug, 1)
+        return _fail(argv, bug_line(error), 1)
 
 
 def _fail(argv: list[str], line: str, code: int) -> int:

@@ -1,7 +1,8 @@
 """One node's verbs as methods: request out, typed answer back.
 
 After an error of a changing verb its outcome is not known, except for NodeRefused and NodeBusy
-(nothing changed). A request that may have reached the node is never repeated here.
+(nothing changed). A request that may have reached the node is never repeated here, but a stage,
+which changes nothing that serves.
 """
 
 import getpass
@@ -26,7 +27,7 @@ from kome_tui.errors import (
 from kome_tui.fleet import parsing
 from kome_tui.fleet.answers import Applied, Decided, LogChunk, NodeFacts, NodeStatus, Staged
 from kome_tui.fleet.connection import Connection
-from kome_tui.fleet.exchange import Exchange, as_protocol_error, raise_refusal
+from kome_tui.fleet.exchange import Exchange, ScriptSilent, as_protocol_error, raise_refusal
 from kome_tui.fleet.framing import DATA_LIMIT, End, Item, encode_request
 from kome_tui.fleet.parsing import Answer
 from kome_tui.fleet.ready import Ready, Waiting
@@ -95,10 +96,15 @@ class NodeClient:
         ahead = self._ready.take()
         if ahead is None:
             return ask()
+        asked_at = time.monotonic()
         try:
             return replace(ask(ahead=ahead), ahead=True)
+        except ScriptSilent:  # it alone may hang: does the node?
+            if not ahead[0].heard_since(asked_at):
+                raise
         except (NodeRefused, NotSetUp, ProtocolError, SshUnreachable):
-            return ask()  # it may be from before a rebuild or a reboot, and nothing was changed
+            pass  # it may be from before a rebuild or a reboot
+        return ask()  # nothing was changed
 
     def apply(self, release_id: str, token: str, trial_s: float) -> Applied:
         """Switch to a staged release for a trial of `trial_s` seconds, proved from inside."""
@@ -226,9 +232,8 @@ class NodeClient:
         except SshUnreachable:  # nothing was started
             if connection.alive:
                 raise
-        except NodeRefused:  # it allows no further session: the one that was started ahead leaves
-            if not self._ready.leave():
-                raise
+        except NodeRefused:  # it allows no further session
+            self._ready.leave()
         deadline = time.monotonic() + _FREED_S
         while True:
             try:
@@ -236,6 +241,7 @@ class NodeClient:
             except NodeRefused:
                 if time.monotonic() > deadline:
                     raise
+                self._ready.leave()  # one may just have been started
                 time.sleep(_FREED_S / 20)  # its sshd counts a session until it has seen its end
 
 

@@ -26,6 +26,10 @@ _NOT_SET_UP = re.compile(
 )
 
 
+class ScriptSilent(NodeTimeout):
+    """A script that waits on a node, and was well, has not said its first word in time."""
+
+
 class Exchange:
     """A running request. Its items are to be read until the parser has ended."""
 
@@ -39,7 +43,10 @@ class Exchange:
         self._noise = b""
 
     def first_items(self, patience_s: float) -> list[Item]:
-        """Up to the first line, of a script that has only to say it. Raises FleetError."""
+        """Up to the first line, of a script that waits for the request and has only to say it.
+
+        Raises ScriptSilent after `patience_s`, and FleetError.
+        """
         deadline = time.monotonic() + patience_s
         items: list[Item] = []
         try:
@@ -47,7 +54,7 @@ class Exchange:
                 items += self.next_items(deadline)
         except NodeTimeout as error:
             what = f"does not answer: its script has said nothing in {patience_s:.0f} s"
-            raise NodeTimeout(self.node, what) from error
+            raise ScriptSilent(self.node, what) from error
         return items
 
     def next_items(self, deadline: float) -> list[Item]:

@@ -41,15 +41,18 @@ class Ready:
             if self._starting or self._kept is not None or self._failed_on is connection:
                 return
             self._starting = True
+        started: RemoteCommand | None = None
         try:  # unlocked: a push does not wait for it
             request = encode_request(_VERB, {"more": "yes"})
-            remote = connection.start(command, request, keep_stdin=True)
-            remote.send(time.monotonic() + _STARTS_S)
-            self._kept = remote, connection
-        except FleetError:  # the push that comes starts its own, and says what is wrong
-            self._failed_on = connection
+            started = connection.start(command, request, keep_stdin=True)
+            started.send(time.monotonic() + _STARTS_S)
+        except FleetError:
+            pass  # the push that comes starts its own, and says what is wrong
         finally:
-            self._starting = False
+            with self._lock:
+                self._starting = False
+                self._kept = (started, connection) if started is not None else None
+                self._failed_on = None if started is not None else connection
 
     def take(self) -> tuple[RemoteCommand, float] | None:
         """It, for the caller alone, and the seconds in which its next word is due.
@@ -70,7 +73,9 @@ class Ready:
         kept = self._taken()
         if kept is None:
             return False
-        remote, self._failed_on = kept
+        remote, connection = kept
+        with self._lock:
+            self._failed_on = connection
         deadline = time.monotonic() + _LEAVES_S
         remote.feed(b"", keep_stdin=False)
         try:

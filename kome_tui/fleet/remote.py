@@ -10,6 +10,7 @@ import time
 import paramiko
 
 from kome_tui.errors import NodeTimeout
+from kome_tui.fleet.transport import NodeTransport
 
 STDERR_KEPT = 2048
 READ_SIZE = 64 * 1024
@@ -88,6 +89,11 @@ class RemoteCommand:
         """The connection under it has gone."""
         transport = self._channel.get_transport()
         return not transport.is_active()
+
+    def heard_since(self, moment: float) -> bool:
+        """Whether anything came from its node after `moment` (time.monotonic())."""
+        transport = self._channel.get_transport()
+        return isinstance(transport, NodeTransport) and transport.heard_since(moment)
 
     @property
     def ended(self) -> bool:

@@ -7,12 +7,14 @@ in_background with a deadline.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from rich.text import Text
 from textual import events
 from textual.app import App
 from textual.reactive import reactive
@@ -20,6 +22,7 @@ from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widgets import Input
 
+from kome_tui.errors import bug_line
 from kome_tui.state import ConsoleState, Event, PushEnded, apply
 from kome_tui.text import clean
 from kome_tui.ui.background import in_background
@@ -190,6 +193,13 @@ class KomeApp(App[None]):
     async def action_quit(self) -> None:
         """Leave; ask while a push runs."""
         self._leaving.wanted()
+
+    def _fatal_error(self) -> None:
+        """Leave with one line and exit code 1; KOME_DEBUG=1 brings Textual's traceback."""
+        if self._exception is None or os.environ.get("KOME_DEBUG") == "1":
+            super()._fatal_error()
+        else:
+            self.panic(Text(f"kome-tui: {clean(bug_line(self._exception))}"))  # no markup
 
     def _bound(self, make: Callable[[], KomeScreen]) -> KomeScreen:
         return make().data_bind(KomeApp.state, KomeApp.marked, KomeApp.frozen)

@@ -40,7 +40,7 @@ class Leaving:
     def push_ended(self) -> None:
         """Take the question away, if it is open."""
         if self._question is not None and self._app.screen is self._question:
-            self._question.dismiss(False)
+            self._question.answer(False)
         self._question = None
 
     def _answered(self, yes: bool | None) -> None:

@@ -148,4 +148,5 @@ folders() {
 }
 
 # Tokens, pipes and the lock are in it: nobody else's to read.
-run_folder() { [ -d "$RUN" ] || (umask 077 && mkdir -p "$RUN") 2>/dev/null; }
+# shellcheck disable=SC2174 # it alone is private, not the folders above it
+run_folder() { [ -d "$RUN" ] || mkdir -p -m 700 "$RUN" 2>/dev/null; }

@@ -17,6 +17,7 @@ how_nginx_is() {
 
 status() {
     finished
+    [ ! -d "$RUN" ] || chmod 700 "$RUN" 2>/dev/null # an earlier script has left it to everybody
     live_id
     drift
     how_nginx_is

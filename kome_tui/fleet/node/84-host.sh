@@ -24,7 +24,6 @@ host() {
     fi
     fp journaled
     rm -f "$RUN/phase" "$RUN/reason" "$RUN/guard"
-    chmod 700 "$RUN" # an earlier script has left it to everybody
     [ -p "$RUN/wake" ] || mkfifo -m 600 "$RUN/wake" || end failed "cannot write in $RUN"
     setsid "$SH" "$SELF" hostguard "$a_token" </dev/null >>"$RUN/log" 2>&1 9>&- &
     guard_is_there

@@ -44,6 +44,7 @@ class Question(ModalScreen[bool]):
         self._yes = yes
         self._no = no
         self._read_diff = read_diff
+        self._answered = False
 
     def compose(self) -> ComposeResult:
         """Title, text, what the nodes are asked for (a diff, the ways back), buttons."""
@@ -67,11 +68,17 @@ class Question(ModalScreen[bool]):
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Answer."""
-        self.dismiss(event.button.id == "yes")
+        self.answer(event.button.id == "yes")
 
     def action_no(self) -> None:
         """Change nothing."""
-        self.dismiss(False)
+        self.answer(False)
+
+    def answer(self, yes: bool) -> None:
+        """Close with this answer, unless there is one already."""
+        if not self._answered:  # keys that were typed ahead may press twice
+            self._answered = True
+            self.dismiss(yes)
 
     async def _load(self, read_diff: DiffReader) -> None:
         view = self.query_one("#diff", LineView)
